@@ -1,0 +1,1 @@
+"""Hydra config groups, shipped in the wheel as `ganbench.conf`."""

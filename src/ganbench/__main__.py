@@ -1,0 +1,7 @@
+"""`python -m ganbench`."""
+
+import sys
+
+from ganbench.cli import main
+
+sys.exit(main())

@@ -1,0 +1,87 @@
+"""The command line: a table of sub-commands. Imports nothing heavy, so that --help is instant."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+COMMANDS = {
+    "train": "train, score and keep one run, or a sweep with -m (Hydra overrides)",
+    "evaluate": "score past runs again, under another protocol if asked",
+    "compare": "tables, verdicts and figures from past runs",
+    "sample": "images from a trained generator",
+    "data": "fetch and verify datasets",
+    "list": "what can be composed: models, losses, datasets, experiments",
+}
+
+USAGE = """usage: ganbench COMMAND [ARGUMENTS] [--debug]
+
+The honest, fast benchmark for GAN training recipes.
+
+commands:
+{commands}
+
+`ganbench COMMAND --help` says more about one. --debug shows the traceback of an error.
+Exit codes: 0 success, 1 a run failed, 2 bad usage, 128+N stopped by signal N.
+
+examples:
+  ganbench train loss=wgan_gp model=cgan
+  ganbench train -m loss=bce,lsgan,hinge,wgan_clip,wgan_gp,sn_hinge seed=0,1,2
+  ganbench compare outputs"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one sub-command; its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        print(f"ganbench {version('ganbench')}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        return fail(f"unknown command {name!r}; choose one of {', '.join(COMMANDS)}")
+    return guarded(name, rest, debug)
+
+
+def guarded(name: str, arguments: list[str], debug: bool) -> int:
+    """Run a command and turn what goes wrong into one line and an exit code."""
+    from ganbench.errors import UserError
+
+    try:
+        return int(import_module(f"ganbench.commands.{name}").main(arguments))
+    except UserError as error:
+        if debug:
+            raise
+        return fail(str(error))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe (`| head`) has gone; nothing more can be said to it.
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        return fail(f"{name}: {type(error).__name__}: {error} (--debug shows where)", code=1)
+
+
+def usage() -> str:
+    """The help text."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
+    return USAGE.format(commands="\n".join(lines))
+
+
+def fail(reason: str, code: int = 2) -> int:
+    """Say why on one line of stderr; the exit code."""
+    print("ganbench: " + " ".join(reason.split()), file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

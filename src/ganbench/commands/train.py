@@ -1,0 +1,174 @@
+"""`ganbench train`: Hydra composes, `ganbench.session` trains; a sweep ends with a table."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ganbench import runs
+from ganbench.config import finalise, run_name
+from ganbench.errors import ConfigError, UserError
+
+REFUSED = "refused"
+
+_state: dict[str, Any] = {}
+"""What the jobs of this process leave for `main`: Hydra's own return value is not handed out."""
+
+
+def main(argv: list[str]) -> int:
+    """Train one run or a sweep; 0 when everything asked for is complete, else 1.
+
+    Raises:
+        UserError: refused before training.
+        Interrupted: stopped by a signal.
+    """
+    from ganbench.engine.signals import Interrupted
+
+    _state.clear()
+    _add_import_path(argv)
+    # Else Hydra prints errors its own way and exits with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = ["ganbench train", *argv]
+    app = hydra.main(version_base="1.3", config_path="pkg://ganbench.conf", config_name="config")
+    try:
+        app(_job)()
+    except Interrupted as error:
+        return 128 + error.signum
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_one_line(error)) from error
+    if "error" in _state:
+        raise _state["error"]
+    return int(_state.get("code", 0))
+
+
+class SweepSummary(Callback):
+    """Hydra callback that prints, after a sweep, what became of every job."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Read the run directories of the sweep's jobs and print a line each."""
+        folder = Path(config.hydra.sweep.dir)
+        jobs = sorted(folder.glob("job_*.json"), key=lambda path: int(path.stem[4:]))
+        rows = [_summary(json.loads(path.read_text(encoding="utf-8"))) for path in jobs]
+        print(format_table(["run", "status", "seconds", "d_loss", "g_loss", "reason"], rows))
+        failed = sum(row[1] not in (runs.COMPLETED, runs.RUNNING) for row in rows)
+        print(f"{len(rows)} runs, {failed} not completed" if failed else f"{len(rows)} runs")
+        _state["code"] = 1 if failed else 0
+
+
+def format_table(header: list[str], rows: list[list[str]]) -> str:
+    """Plain text in columns."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _job(composed: DictConfig) -> None:
+    """One job of Hydra's: never raises an Exception, so that the rest of a sweep goes on."""
+    settings = HydraConfig.get()
+    sweeping = settings.mode == RunMode.MULTIRUN
+    overrides = list(settings.overrides.task)
+    result: dict[str, Any] = {"overrides": overrides}
+    try:
+        config = finalise(composed, overrides)
+        result["run"] = run_name(config)
+        outcome = _train(config, composed, settings)
+        result.update(path=str(outcome.path), status=outcome.status, reason=outcome.reason)
+        _state["code"] = 0 if outcome.ok else 1
+    except UserError as error:
+        result.update(status=REFUSED, reason=str(error))
+        if not sweeping:
+            _state["error"] = error
+        else:
+            print(f"ganbench: {error}", file=sys.stderr)
+    if sweeping:
+        target = Path(settings.sweep.dir) / f"job_{settings.job.num}.json"
+        runs.atomic_write_text(target, json.dumps(result))
+
+
+def _train(config: dict[str, Any], composed: DictConfig, settings: Any) -> Any:
+    from ganbench.session import train_run
+
+    records = {
+        ".hydra/config.yaml": OmegaConf.to_yaml(composed),
+        ".hydra/hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": settings})),
+        ".hydra/overrides.yaml": OmegaConf.to_yaml(settings.overrides.task),
+    }
+    chosen = Path(settings.run.dir)
+    single = settings.mode == RunMode.RUN and chosen != Path(".")
+    return train_run(config, chosen if single else None, records)
+
+
+def _summary(job: dict[str, Any]) -> list[str]:
+    """A row of the sweep's table, its figures from the run directory."""
+    name = job.get("run") or " ".join(job["overrides"])
+    status, reason, cells = job["status"], job["reason"] or "", ["", "", ""]
+    if "path" in job:
+        try:
+            record = runs.read_run(job["path"])
+            cells[0] = f"{record.info['seconds']['train']:.1f}"
+            last = record.history[-1] if record.history else {}
+            cells[1:] = [f"{last[key]:.4g}" if key in last else "" for key in ("d_loss", "g_loss")]
+        except (UserError, KeyError, TypeError) as error:
+            reason = reason or str(error)
+    return [name, status, *cells, " ".join(reason.split())]
+
+
+def _add_import_path(argv: list[str]) -> None:
+    """Make Python modules beside the configs of ``--config-dir`` importable as targets."""
+    for index, argument in enumerate(argv):
+        flag, _, value = argument.partition("=")
+        if flag in ("--config-dir", "-cd"):
+            folder = value or (argv[index + 1] if index + 1 < len(argv) else "")
+            if folder and os.path.abspath(folder) not in sys.path:
+                sys.path.insert(0, os.path.abspath(folder))
+                # Launchers that start processes pass the environment on, not sys.path.
+                paths = [os.path.abspath(folder), os.environ.get("PYTHONPATH", "")]
+                os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
+
+def _one_line(error: Exception) -> str:
+    """Hydra's message without its search path, and a suggestion for an unknown key."""
+    text = str(error).split("Config search path:")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    message = lines[0] if lines else type(error).__name__
+    if "Available options in" in text:
+        at = next(i for i, line in enumerate(lines) if line.startswith("Available options in"))
+        message += f". {lines[at]} {', '.join(lines[at + 1 :])}"
+    elif message.startswith("Could not override"):
+        message += _closest_key(message) + (f" {lines[1]}" if len(lines) > 1 else "")
+    elif len(lines) > 1:
+        message = "; ".join(lines)
+    return message
+
+
+def _closest_key(message: str) -> str:
+    wanted = message.split("'")[1] if "'" in message else ""
+    with hydra.initialize_config_module("ganbench.conf", version_base="1.3"):
+        known = list(_dotted_keys(hydra.compose("config")))
+    close = difflib.get_close_matches(wanted, known, n=1)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def _dotted_keys(node: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for key in map(str, node):
+        keys.append(f"{prefix}{key}")
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
+            keys += _dotted_keys(child, f"{prefix}{key}.")
+    return keys

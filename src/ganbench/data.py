@@ -1,0 +1,310 @@
+"""Datasets as verified uint8 tensors, and shuffled batches that live on the training device.
+
+A dataset is one callable that returns `(train images, train labels, test images, test labels)`, named by
+``dataset.source`` in its YAML. Everything else (checksum, resizing, batching) happens here once for all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganbench.errors import DataError
+
+RawDataset = tuple[Tensor, Tensor, Tensor, Tensor]
+
+DOWNLOAD_TIMEOUT_SECONDS = 5.0
+DIGITS_TEST_COUNT = 500
+IDX_DATASETS = ("MNIST", "FashionMNIST", "KMNIST")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 N×C×H×W in 0..255 with their labels int64 N, both on the host."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest over the image bytes, then the label bytes."""
+        digest = hashlib.sha256(self.images.contiguous().numpy().tobytes())
+        digest.update(self.labels.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A train and a test split; `sha256` identifies the content of both."""
+
+    name: str
+    train: Split
+    test: Split
+    num_classes: int
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest of the two splits' digests."""
+        return hashlib.sha256((self.train.sha256 + self.test.sha256).encode()).hexdigest()
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """Folder that holds the datasets: `root`, else ``$GANBENCH_DATA``, else ``./data``."""
+    return Path(root or os.environ.get("GANBENCH_DATA") or "data").expanduser()
+
+
+def torchvision_dataset(
+    root: Path, class_name: str, files: dict[str, str], download: bool = True
+) -> RawDataset:
+    """Read a torchvision dataset of IDX files, fetching it first where files are missing.
+
+    `files` maps each raw file's name to the sha256 it must have; a missing file is downloaded, an
+    altered one is refused.
+
+    Raises:
+        DataError: files missing and not downloadable, unreadable, or of another content.
+    """
+    if class_name not in IDX_DATASETS:
+        raise DataError(f"dataset.source.class_name={class_name}: must be one of {', '.join(IDX_DATASETS)}")
+    folder = root / class_name / "raw"
+    missing = [name for name in files if not (folder / name).exists()]
+    if missing:
+        if not download:
+            raise DataError(_missing_message(class_name, folder, missing, "download is off"))
+        _download(class_name, root, folder, missing)
+    for name, expected in files.items():
+        _verify(folder / name, expected)
+
+    from torchvision import datasets
+
+    dataset_class = getattr(datasets, class_name)
+    train, test = (dataset_class(str(root), train=flag) for flag in (True, False))
+    return train.data[:, None], train.targets, test.data[:, None], test.targets
+
+
+def digits_dataset(root: Path, sha256: str) -> RawDataset:
+    """scikit-learn's 1,797 handwritten 8×8 digits, enlarged to 28×28, with a fixed stratified split.
+
+    `root` is not used: the images ship inside scikit-learn. Sources: UCI optical recognition of
+    handwritten digits, test part (Alpaydin and Kaynak 1998).
+
+    Raises:
+        DataError: scikit-learn ships other images than the ones `sha256` names.
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    small = torch.from_numpy(digits.images).to(torch.uint8)
+    labels = torch.from_numpy(digits.target).to(torch.int64)
+    found = Split(small, labels).sha256
+    if found != sha256:
+        raise DataError(
+            f"dataset digits: scikit-learn's images have sha256 {found}, expected {sha256}; "
+            "install a scikit-learn release that ships the original 1,797 digits"
+        )
+    images = _resize(small[:, None].double() * (255 / 16), 28)
+    is_test = _every_nth_per_class(labels, len(labels) / DIGITS_TEST_COUNT)
+    return images[~is_test], labels[~is_test], images[is_test], labels[is_test]
+
+
+def load_dataset(name: str, root: str | Path | None = None, image_size: int = 28) -> Dataset:
+    """Load one of the shipped datasets by name, verified, at `image_size`×`image_size` pixels.
+
+    Raises:
+        DataError: see `build_dataset`.
+    """
+    from ganbench.config import load_group
+
+    settings = load_group("dataset", name)
+    return build_dataset({**settings, "image_size": image_size}, root)
+
+
+def build_dataset(settings: dict[str, Any], root: str | Path | None = None) -> Dataset:
+    """Load the dataset that a resolved ``dataset`` config describes.
+
+    Raises:
+        DataError: missing, unreadable or altered files, or a source that returns something else than
+            uint8 images N×C×H×W with int64 labels in ``0..num_classes-1``.
+    """
+    from ganbench.config import instantiate
+
+    folder = data_root(root or settings.get("root"))
+    try:
+        raw = instantiate(settings["source"], root=folder)
+    except OSError as error:
+        raise DataError(f"dataset.name={settings['name']}: cannot read {folder}: {error}") from error
+    dataset = Dataset(
+        settings["name"],
+        Split(_sized(raw[0], settings["image_size"]), raw[1]),
+        Split(_sized(raw[2], settings["image_size"]), raw[3]),
+        settings["num_classes"],
+    )
+    _check(dataset, settings)
+    return dataset
+
+
+class Batches:
+    """Endless shuffled batches drawn without replacement, an epoch at a time, on the device.
+
+    The images stay uint8 on `device` and only the batch is converted to float in [-1, 1]. Position,
+    permutation and random state are in `state_dict`, so that a restored sampler goes on exactly.
+    """
+
+    def __init__(
+        self, split: Split, batch_size: int, seed: int, device: torch.device, drop_last: bool = True
+    ) -> None:
+        self.images = split.images.to(device)
+        self.labels = split.labels.to(device)
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.device = device
+        # Drawn on the host: the order of the images is then the same on every device.
+        self._generator = torch.Generator().manual_seed(seed)
+        self._position = 0
+        self._permutation = self._shuffled()
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Number of batches in one pass over the images."""
+        full, rest = divmod(len(self.images), self.batch_size)
+        return full + (1 if rest and not self.drop_last else 0)
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        """Images float32 B×C×H×W in [-1, 1] and labels int64 B."""
+        stop = self._position + self.batch_size
+        if self._position >= len(self.images) or (self.drop_last and stop > len(self.images)):
+            self._permutation = self._shuffled()
+            self._position, stop = 0, self.batch_size
+        index = self._permutation[self._position : stop]
+        self._position = stop
+        return to_float(self.images[index]), self.labels[index]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self
+
+    def _shuffled(self) -> Tensor:
+        return torch.randperm(len(self.images), generator=self._generator).to(self.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next batch depends on."""
+        return {
+            "generator": self._generator.get_state(),
+            "permutation": self._permutation.cpu(),
+            "position": self._position,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self._generator.set_state(state["generator"])
+        self._permutation = state["permutation"].to(self.device)
+        self._position = state["position"]
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 0..255 to float32 [-1, 1]."""
+    return images.float().div_(127.5).sub_(1.0)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float images [-1, 1] to uint8, ``round((x + 1) * 127.5)`` clamped: the inverse of `to_float`."""
+    return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _download(class_name: str, root: Path, folder: Path, missing: list[str]) -> None:
+    from torchvision import datasets
+
+    existed = [path for path in (root, folder.parent, folder) if path.exists()]
+    try:
+        with _socket_timeout(DOWNLOAD_TIMEOUT_SECONDS):
+            getattr(datasets, class_name)(str(root), download=True)
+    except (OSError, RuntimeError) as error:
+        for path in (folder, folder.parent, root):
+            if path not in existed and path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+        reason = f"download failed ({error})"
+        raise DataError(_missing_message(class_name, folder, missing, reason)) from error
+
+
+def _missing_message(class_name: str, folder: Path, missing: list[str], reason: str) -> str:
+    return (
+        f"dataset {class_name}: looked for {', '.join(missing)} in {folder.absolute()} and found none; "
+        f"{reason}. Either run `ganbench data` where there is a network, or set GANBENCH_DATA to the "
+        f"folder that holds {class_name}/raw"
+    )
+
+
+def _verify(path: Path, expected: str) -> None:
+    with path.open("rb") as stream:
+        digest = hashlib.sha256()
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    if digest.hexdigest() != expected:
+        raise DataError(
+            f"data file {path.absolute()}: {path.stat().st_size} bytes with sha256 {digest.hexdigest()}, "
+            f"expected {expected}; the file is truncated or altered: delete it and run `ganbench data`"
+        )
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """Bound every connection made inside: torchvision's downloads would else wait for minutes."""
+    previous = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(previous)
+
+
+def _every_nth_per_class(labels: Tensor, spacing: float) -> Tensor:
+    """Boolean mask that picks every `spacing`-th image of each class, in stored order."""
+    picked = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        count = round(len(members) / spacing)
+        picked[members[(torch.arange(count) * spacing).long()]] = True
+    return picked
+
+
+def _sized(images: Tensor, size: int) -> Tensor:
+    return images if images.shape[-1] == size else _resize(images.double(), size)
+
+
+def _resize(images: Tensor, size: int) -> Tensor:
+    """Antialiased bilinear resize of images in 0..255, rounded to uint8 (in float64: reproducible)."""
+    resized = torch.nn.functional.interpolate(
+        images, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+    )
+    return resized.round().clamp(0, 255).to(torch.uint8)
+
+
+def _check(dataset: Dataset, settings: dict[str, Any]) -> None:
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        where = f"dataset.source of {dataset.name}, {name} split"
+        images, labels = split.images, split.labels
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            raise DataError(f"{where}: images must be uint8 N×C×H×W, got {images.dtype} {images.shape}")
+        if images.shape[1] != settings["channels"]:
+            raise DataError(
+                f"{where}: dataset.channels={settings['channels']}, the images have {images.shape[1]}"
+            )
+        if labels.dtype != torch.int64 or labels.shape != (len(images),):
+            raise DataError(f"{where}: labels must be int64 of shape ({len(images)},)")
+        if not 0 <= int(labels.min()) <= int(labels.max()) < dataset.num_classes:
+            raise DataError(
+                f"{where}: labels must lie in 0..{dataset.num_classes - 1} "
+                f"(dataset.num_classes={dataset.num_classes})"
+            )

@@ -1,0 +1,1 @@
+"""Training: the one step, the one loop, checkpoints, and what keeps a run honest."""

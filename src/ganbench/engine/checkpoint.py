@@ -1,0 +1,72 @@
+"""Checkpoints: a state as bytes, and back only if it is whole.
+
+The file is what `torch.save` writes, a zip archive whose records carry checksums. It is read with
+``weights_only=True``, so loading one executes nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ganbench.errors import RunError
+from ganbench.runs import CHECKPOINT, PREVIOUS_CHECKPOINT, confined
+
+SCHEMA = 1
+
+log = logging.getLogger(__name__)
+
+
+def to_bytes(state: dict[str, Any]) -> bytes:
+    """Serialise a state of tensors and plain values."""
+    buffer = io.BytesIO()
+    torch.save({"schema": SCHEMA, **state}, buffer)
+    return buffer.getvalue()
+
+
+def from_bytes(data: bytes) -> dict[str, Any]:
+    """The state, on the host.
+
+    Raises:
+        RunError: truncated, altered, not a checkpoint, or of a newer schema.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise RunError(f"checksum of {damaged} does not match")
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except RunError:
+        raise
+    except Exception as error:  # a damaged archive can fail anywhere in zip, pickle or torch
+        reason = next(iter(str(error).splitlines()), "")
+        raise RunError(f"unreadable ({type(error).__name__}: {reason})") from error
+    if not isinstance(state, dict) or not isinstance(state.get("schema"), int):
+        raise RunError("not a checkpoint of ganbench")
+    if state["schema"] > SCHEMA:
+        raise RunError(f"written by a newer ganbench (schema {state['schema']}); upgrade ganbench")
+    return state
+
+
+def load_latest(folder: Path, config_hash: str) -> dict[str, Any] | None:
+    """The last whole checkpoint of this configuration, else the one before it, else None.
+
+    Each one passed over is logged with the reason.
+    """
+    for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
+        if not (folder / name).exists():
+            continue
+        try:
+            state = from_bytes(confined(folder, name).read_bytes())
+            if state.get("config_hash") != config_hash:
+                raise RunError("belongs to another configuration")
+        except (RunError, OSError) as error:
+            log.warning("%s: %s; not used", folder / name, error)
+            continue
+        return state
+    return None

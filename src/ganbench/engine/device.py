@@ -1,0 +1,71 @@
+"""Where and in which arithmetic a run computes."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import AbstractContextManager
+
+import torch
+
+from ganbench.errors import ConfigError
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that ``device=`` asks for; never another one than asked for.
+
+    Raises:
+        ConfigError: an unknown name, or a device this machine lacks.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        raise ConfigError(f"device={name}: must be auto, cpu, cuda, cuda:N or mps")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ConfigError(
+                f"device={name}: asked for, but this machine has {count} CUDA devices; "
+                "use device=cpu or device=auto"
+            )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f"device={name}: asked for, but absent; use device=cpu or device=auto")
+    return device
+
+
+def set_up(threads: int | None, deterministic: bool) -> None:
+    """Set the process's thread count and kernel choice for one run."""
+    torch.set_num_threads(threads or usable_cores())
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    # Without this cuDNN may choose other kernels from run to run; with it, it costs the autotuner.
+    torch.backends.cudnn.benchmark = not deterministic
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, at most what ``OMP_NUM_THREADS`` says."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(wanted)) if wanted.isdigit() and int(wanted) > 0 else cores
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """The networks' arithmetic: bfloat16 where ``precision`` says so, parameters stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def float32(device: torch.device) -> AbstractContextManager[None]:
+    """Full precision inside an autocast region, for penalties."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given: before every reading of a clock."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

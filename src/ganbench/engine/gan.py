@@ -1,0 +1,181 @@
+"""A generator and a discriminator with their optimisers."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ganbench.config import NORM_CHOICES, Config, instantiate, loss_parameters, resolve_target
+from ganbench.errors import ConfigError
+from ganbench.losses import Loss
+
+
+@dataclass
+class GAN:
+    """Two networks, two optimisers, and what the loop has to know of them."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    g_opt: torch.optim.Optimizer
+    d_opt: torch.optim.Optimizer
+    z_dim: int
+    num_classes: int
+
+    def latents(self, count: int, device: torch.device) -> Tensor:
+        """Standard normal latents of shape count×Z."""
+        return torch.randn(count, self.z_dim, device=device)
+
+    def random_labels(self, count: int, device: torch.device) -> Tensor:
+        """Uniform labels int64 of length count."""
+        return torch.randint(self.num_classes, (count,), device=device)
+
+    def parts(self) -> dict[str, Any]:
+        """The four parts that have a state, by name."""
+        return {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "g_opt": self.g_opt,
+            "d_opt": self.d_opt,
+        }
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Trainable parameters of each network."""
+        return {name: count_parameters(self.parts()[name]) for name in ("generator", "discriminator")}
+
+
+def build_gan(config: Config, device: torch.device) -> GAN:
+    """Build both networks from the global random state, then their optimisers, on `device`."""
+    generator = instantiate(config["model"]["generator"]).to(device)
+    discriminator = instantiate(config["model"]["discriminator"]).to(device)
+    recipe = config["loss"]
+    return GAN(
+        generator,
+        discriminator,
+        g_opt=_optimizer(recipe["optimizer"], recipe["g_lr"], generator.parameters(), device),
+        d_opt=_optimizer(recipe["optimizer"], recipe["d_lr"], discriminator.parameters(), device),
+        z_dim=config["model"]["z_dim"],
+        num_classes=config["dataset"]["num_classes"],
+    )
+
+
+def build_loss(config: Config) -> Loss:
+    """The loss strategy that a configuration names.
+
+    Raises:
+        ConfigError: a parameter is not finite, or its class refuses it.
+    """
+    node = loss_parameters(config["loss"])
+    for name, value in node.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"loss.{name}={value}: must be finite")
+    try:
+        return instantiate(node)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"loss: {error}") from error
+
+
+def check_recipe(config: Config) -> None:
+    """Hold loss and networks together before anything slow happens.
+
+    Raises:
+        ConfigError: they cannot be built, do not fit each other, or contradict each other.
+    """
+    loss = build_loss(config)
+    refused = loss.refused_norms
+    for norm in sorted(check_networks(config) & set(refused)):
+        fitting = [name for name in NORM_CHOICES if name != "auto" and name not in refused]
+        raise ConfigError(
+            f"loss.critic_norm={config['loss']['critic_norm']}: {config['loss']['name']} cannot be "
+            f"trained with {norm} norm in the discriminator: {refused[norm]}; use one of "
+            f"{', '.join(fitting)}"
+        )
+
+
+def check_networks(config: Config) -> set[str]:
+    """Build the pair on the meta device, push a batch of two through, and name its critic's norms.
+
+    Costs no memory and no arithmetic, so that a wrong shape is found before data is loaded.
+
+    Raises:
+        ConfigError: a part cannot be built, or gives another shape than the contract says.
+    """
+    size, channels = config["dataset"]["image_size"], config["dataset"]["channels"]
+    image_shape = (2, channels, size, size)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        networks = {}
+        for part in ("generator", "discriminator"):
+            try:
+                networks[part] = instantiate(config["model"][part])
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise ConfigError(f"model.{part}: {error}") from error
+        labels = torch.zeros(2, dtype=torch.int64)
+        images = _try(networks, "generator", torch.randn(2, config["model"]["z_dim"]), labels)
+        if images != image_shape:
+            raise ConfigError(
+                f"dataset.image_size={size}: model {config['model']['name']} makes images of shape "
+                f"{images[1:]}, the dataset's are {image_shape[1:]}; use another model or size"
+            )
+        logits = _try(networks, "discriminator", torch.randn(image_shape), labels)
+        if logits not in ((2, 1), (2,)):
+            raise ConfigError(f"model.discriminator: must give one logit an image, gives {logits[1:]}")
+    for key in ("d_lr", "g_lr"):
+        parameters = networks["discriminator"].parameters()
+        _optimizer(config["loss"]["optimizer"], config["loss"][key], parameters, torch.device("cpu"))
+    return norms_of(networks["discriminator"])
+
+
+def norms_of(network: nn.Module) -> set[str]:
+    """The kinds of normalisation found in a network: batch, layer, spectral."""
+    found = set()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.__class__.__name__.startswith(
+            ("Batch", "SyncBatch", "LazyBatch")
+        ):
+            found.add("batch")
+        elif isinstance(module, nn.LayerNorm):
+            found.add("layer")
+        if parametrize.is_parametrized(module):
+            kinds = {type(p).__name__ for chain in module.parametrizations.values() for p in chain}  # type: ignore[operator]
+            if "_SpectralNorm" in kinds:
+                found.add("spectral")
+        if any(type(hook).__name__ == "SpectralNorm" for hook in module._forward_pre_hooks.values()):
+            found.add("spectral")
+    return found
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def _optimizer(
+    node: Config, lr: float, parameters: Iterable[nn.Parameter], device: torch.device
+) -> torch.optim.Optimizer:
+    extra: dict[str, Any] = {}
+    accepted = inspect.signature(resolve_target(node["_target_"])).parameters
+    # One kernel instead of a dozen a parameter; the default chooses it on no device.
+    if "fused" in accepted and "fused" not in node and device.type in ("cpu", "cuda"):
+        extra["fused"] = True
+    try:
+        return instantiate({**node, "lr": lr}, params=list(parameters), **extra)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"loss.optimizer: {node['_target_']}: {error}") from error
+
+
+def _try(networks: dict[str, nn.Module], part: str, inputs: Tensor, labels: Tensor) -> tuple[int, ...]:
+    try:
+        with torch.no_grad():
+            return tuple(networks[part](inputs, labels).shape)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"model.{part}: fails on a batch of shape {tuple(inputs.shape)}: {reason}; check "
+            "model.z_dim, dataset.image_size and dataset.channels against it"
+        ) from error

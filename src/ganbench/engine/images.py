@@ -1,0 +1,38 @@
+"""Image grids as PNG bytes."""
+
+from __future__ import annotations
+
+import io
+
+import torch
+from torch import Tensor
+
+PADDING = 2
+
+
+def grid(images: Tensor, columns: int) -> Tensor:
+    """Tile uint8 images N×C×H×W row by row into one C×H'×W' with white lines between them."""
+    count, channels, height, width = images.shape
+    rows = -(-count // columns)
+    cell_height, cell_width = height + PADDING, width + PADDING
+    sheet = torch.full(
+        (channels, rows * cell_height + PADDING, columns * cell_width + PADDING),
+        255,
+        dtype=torch.uint8,
+    )
+    for index, image in enumerate(images):
+        top = index // columns * cell_height + PADDING
+        left = index % columns * cell_width + PADDING
+        sheet[:, top : top + height, left : left + width] = image
+    return sheet
+
+
+def png(sheet: Tensor, zoom: int = 2) -> bytes:
+    """PNG bytes of a uint8 image C×H×W, grey for one channel, RGB for three, enlarged `zoom` times."""
+    from PIL import Image
+
+    pixels = sheet.permute(1, 2, 0).cpu().numpy()
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    buffer = io.BytesIO()
+    image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,277 @@
+"""The training loop: one for every loss, model, dataset and device."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ganbench.config import Config, identity
+from ganbench.data import Batches, Dataset, to_uint8
+from ganbench.engine import checkpoint
+from ganbench.engine.clock import Clock
+from ganbench.engine.gan import build_gan, build_loss
+from ganbench.engine.images import grid, png
+from ganbench.engine.signals import StopSignals
+from ganbench.engine.step import METRICS, Step
+from ganbench.runs import RunDirectory
+
+SAMPLE_COUNT = 64
+SAMPLE_COLUMNS = 8
+CLASS_COLUMNS = 10
+HISTORY_SECONDS = 2.0  # the file is written whole, so seldom enough to cost nothing in long runs
+
+log = logging.getLogger(__name__)
+
+Score = Callable[["Training", RunDirectory], None]
+
+
+class DivergedError(Exception):
+    """A loss, gradient or weight is no finite number."""
+
+
+class Training:
+    """A run in progress: everything the next step depends on, and the loop that goes on from there."""
+
+    def __init__(self, config: Config, dataset: Dataset, device: torch.device) -> None:
+        """Seed, build both networks, put the data on the device.
+
+        The order of the images, the initial weights and all noise follow from ``seed`` alone.
+        """
+        self.config = config
+        self.config_hash = identity(config)
+        self.device = device
+        torch.manual_seed(config["seed"])
+        self.gan = build_gan(config, device)
+        train, loss = config["train"], config["loss"]
+        self.batches = Batches(dataset.train, train["batch_size"], config["seed"], device, train["drop_last"])
+        self.do_step = Step(
+            self.gan,
+            build_loss(config),
+            self.batches,
+            loss["n_critic"],
+            loss["same_batch"],
+            device,
+            config["precision"],
+        )
+        self.total_steps = count_steps(config, self.batches)
+        self.clock = Clock(device)
+        self.step = 0
+        self.images = 0
+        self.history: list[list[float]] = []
+        self.scores: list[dict[str, Any]] = []
+        self._history_written = 0.0
+        self._metrics = torch.zeros(train["log_every"], len(METRICS), device=device)
+        self._sample_z, self._sample_labels = sample_inputs(config, device)
+
+    def run(self, run: RunDirectory, stop: StopSignals, score: Score | None) -> None:
+        """Train up to the budget, writing rows, samples and checkpoints into `run` on the way.
+
+        Raises:
+            DivergedError: within one logging interval of the first non-finite value.
+            Interrupted: a signal came; the state is that after a whole step.
+        """
+        every = self.config["train"]
+        if self.step == 0:
+            self.write_samples(run)
+        with tqdm(
+            total=self.total_steps, initial=self.step, unit="step", disable=None, smoothing=0.05
+        ) as bar:
+            while True:
+                # Here and not at the loop's end: a run resumed on this step still owes its score.
+                if score is not None and self._owes_score():
+                    self._require_finite()
+                    score(self, run)
+                if self.step == self.total_steps:
+                    return
+                with stop.deferred():
+                    self._advance()
+                    last = self.step == self.total_steps
+                    if last or self.step % every["log_every"] == 0:
+                        self._log_interval(run)
+                        bar.set_postfix(self._shown(), refresh=False)
+                    bar.update()
+                    if last or self.step % every["sample_every"] == 0:
+                        self.write_samples(run)
+                    if last or self.step % every["checkpoint_every"] == 0:
+                        self.save(run)
+
+    def save(self, run: RunDirectory) -> None:
+        """Write a checkpoint, the history up to it, and run.json."""
+        run.rotate_checkpoint(checkpoint.to_bytes(self.state_dict()))
+        self.save_history(run)
+
+    def save_history(self, run: RunDirectory) -> None:
+        """Write the history and progress of a run that ends without a checkpoint."""
+        self._write_history(run)
+        run.write_info(**self.progress())
+
+    def write_pictures(self, run: RunDirectory) -> None:
+        """Write the last grid and, for a conditional model, those by class."""
+        images = self.generate(self._sample_z, self._sample_labels)
+        run.write_bytes("samples/final.png", png(grid(images, SAMPLE_COLUMNS)))
+        if not self.config["model"]["conditional"]:
+            return
+        classes = torch.arange(self.gan.num_classes, device=self.device)
+        z = self._sample_z[:CLASS_COLUMNS]
+        # A row a class with other latents each, then a row a latent with the classes side by side.
+        per_class = self.generate(z.repeat(len(classes), 1), classes.repeat_interleave(len(z)))
+        run.write_bytes("samples/per_class.png", png(grid(per_class, len(z))))
+        fixed_z = self.generate(z.repeat_interleave(len(classes), 0), classes.repeat(len(z)))
+        run.write_bytes("samples/fixed_z.png", png(grid(fixed_z, len(classes))))
+
+    def progress(self) -> dict[str, Any]:
+        """The fields of run.json that change while training."""
+        return {
+            "steps_done": self.step,
+            "images_seen": self.images,
+            "seconds": {name: round(value, 3) for name, value in self.clock.read().items()},
+            "peak_memory_bytes": peak_memory(self.device),
+        }
+
+    def write_samples(self, run: RunDirectory) -> None:
+        """Write the grid of the fixed latents as ``samples/step_<n>.png``."""
+        images = self.generate(self._sample_z, self._sample_labels)
+        run.write_bytes(f"samples/step_{self.step}.png", png(grid(images, SAMPLE_COLUMNS)))
+
+    @torch.inference_mode()
+    def generate(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Images uint8 N×C×H×W of the generator in eval mode."""
+        self.gan.generator.eval()
+        images = to_uint8(self.gan.generator(z, labels))
+        self.gan.generator.train()
+        return images
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the rest of the run depends on, as tensors and plain values."""
+        cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
+        return {
+            "config_hash": self.config_hash,
+            "step": self.step,
+            "images": self.images,
+            **{name: part.state_dict() for name, part in self.gan.parts().items()},
+            "batches": self.batches.state_dict(),
+            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+            "metrics": self._metrics.cpu(),
+            "history": torch.tensor(self.history, dtype=torch.float64),
+            "scores": self.scores,
+            "seconds": self.clock.read(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        for name, part in self.gan.parts().items():
+            part.load_state_dict(state[name])
+        self.batches.load_state_dict(state["batches"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if self.device.type == "cuda" and state["random"]["cuda"]:
+            torch.cuda.set_rng_state_all(state["random"]["cuda"])
+        self._metrics.copy_(state["metrics"])
+        self.history = state["history"].tolist()
+        self.scores = list(state["scores"])
+        self.clock.seconds.update(state["seconds"])
+        self.step, self.images = state["step"], state["images"]
+
+    def _advance(self) -> None:
+        with self.clock("train"):
+            row = self._metrics[self.step % len(self._metrics)]
+            row.copy_(self.do_step())
+            self.step += 1
+            self.images += self.do_step.images
+
+    def _owes_score(self) -> bool:
+        interval = self.config["eval"]["every"]
+        due = interval is not None and self.step > 0 and self.step % interval == 0
+        return due and all(record["step"] != self.step for record in self.scores)
+
+    def _log_interval(self, run: RunDirectory) -> None:
+        """Fetch the interval's metrics from the device, once, and add their means to the history."""
+        self._require_finite()
+        rows = self._interval().double()
+        seconds = round(self.clock.read()["train"], 6)
+        self.history.append([self.step, self.images, seconds, *rows.mean(dim=0).tolist()])
+        values = ", ".join(f"{name}={value:.4g}" for name, value in self._shown().items())
+        log.debug("step %d/%d: %s", self.step, self.total_steps, values)
+        if time.monotonic() - self._history_written > HISTORY_SECONDS:
+            self._write_history(run)
+
+    def _write_history(self, run: RunDirectory) -> None:
+        run.write_history(self.history)
+        self._history_written = time.monotonic()
+
+    def _interval(self) -> Tensor:
+        """Metrics of the steps since the last logged one, on the host, a row a step."""
+        return self._metrics[: self._steps_since_logged()].cpu()
+
+    def _steps_since_logged(self) -> int:
+        return (self.step - 1) % len(self._metrics) + 1 if self.step else 0
+
+    def _require_finite(self) -> None:
+        rows = self._interval()
+        bad = (~rows.isfinite()).any(dim=1).nonzero().flatten().tolist()
+        first = self.step - len(rows) + 1
+        if bad:
+            index = bad[0]
+            names = [name for name, v in zip(METRICS, rows[index], strict=True) if not v.isfinite()]
+            raise DivergedError(
+                f"step {first + index}: {', '.join(names)} not finite; {self._last_finite(rows, index)}"
+            )
+        parameters = [*self.gan.generator.parameters(), *self.gan.discriminator.parameters()]
+        if not torch.nn.utils.get_total_norm([p.detach() for p in parameters]).isfinite():
+            raise DivergedError(
+                f"step {self.step}: a weight is not finite; {self._last_finite(rows, len(rows))}"
+            )
+
+    def _last_finite(self, rows: Tensor, index: int) -> str:
+        """The values before row `index` of the interval, in words."""
+        if index:
+            values, step = rows[index - 1].tolist(), self.step - len(rows) + index
+        elif self.history:
+            values, step = self.history[-1][3:], int(self.history[-1][0])
+        else:
+            return "no finite values before it"
+        shown = ", ".join(f"{name}={v:.6g}" for name, v in zip(METRICS, values, strict=True))
+        return f"last finite values (step {step}): {shown}"
+
+    def _shown(self) -> dict[str, float]:
+        return dict(zip(("d_loss", "g_loss"), self.history[-1][3:5], strict=True))
+
+
+def count_steps(config: Config, batches: Batches) -> int:
+    """Generator updates in the budget, whichever way it was given, rounded up.
+
+    An epoch is one pass of the sampler over the training images; a step draws ``n_critic`` batches,
+    or one where ``same_batch`` is set, and shows all of them.
+    """
+    train, loss = config["train"], config["loss"]
+    if train["steps"] is not None:
+        return int(train["steps"])
+    if train["epochs"] is not None:
+        drawn = 1 if loss["same_batch"] else loss["n_critic"]
+        return math.ceil(train["epochs"] * batches.batches_per_epoch / drawn)
+    return math.ceil(train["images"] / (train["batch_size"] * loss["n_critic"]))
+
+
+def sample_inputs(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The fixed latents and labels of the sample grids: the same for every run of one latent size."""
+    generator = torch.Generator().manual_seed(config["eval"]["seed"])
+    z = torch.randn(SAMPLE_COUNT, config["model"]["z_dim"], generator=generator)
+    labels = torch.arange(SAMPLE_COUNT) % config["dataset"]["num_classes"]
+    return z.to(device), labels.to(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the device allocator's peak on CUDA, else the process's largest resident size."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)

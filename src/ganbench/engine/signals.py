@@ -1,0 +1,71 @@
+"""Stopping on a signal: the step is finished first, and a second signal does not wait."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any
+
+CAUGHT = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+
+class Interrupted(BaseException):
+    """A signal asked the process to stop. No `Exception`: nothing on the way may swallow it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+class StopSignals:
+    """Context in which the first signal raises `Interrupted`, at once or at the end of a deferred block."""
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._deferred = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        # Python runs signal handlers in the main thread alone; elsewhere the caller's own stay.
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._on_signal) for number in CAUGHT}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """A block that is finished before the signal has its effect."""
+        outer = self._deferred
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = outer
+        self.check()
+
+    def check(self) -> None:
+        """Raise what was deferred.
+
+        Raises:
+            Interrupted: a signal has come.
+        """
+        if self._received is not None and not self._deferred:
+            raise Interrupted(self._received)
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self._received is not None:
+            os._exit(128 + signum)
+        self._received = signum
+        self.check()

@@ -1,0 +1,128 @@
+"""The training step: n_critic discriminator updates, then one generator update.
+
+No branch here depends on the name of a loss, model or dataset, and nothing leaves the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ganbench.data import Batches
+from ganbench.engine.device import autocast, float32
+from ganbench.engine.gan import GAN, norms_of
+from ganbench.losses import Loss
+
+METRICS = (
+    "d_loss",
+    "g_loss",
+    "d_penalty",
+    "d_real",
+    "d_fake",
+    "d_accuracy",
+    "d_grad_norm",
+    "g_grad_norm",
+)
+"""What a step reports: objectives (the penalty apart), mean logits, accuracy, gradient norms."""
+
+
+@dataclass
+class Step:
+    """One training step of a recipe; calling it returns the float32 vector of `METRICS`.
+
+    `images` counts the real images the last step showed to the discriminator.
+    """
+
+    gan: GAN
+    loss: Loss
+    batches: Batches
+    n_critic: int
+    same_batch: bool
+    device: torch.device
+    precision: str
+
+    def __post_init__(self) -> None:
+        # Batch norm would let real and fake images see each other's statistics.
+        self.one_pass = "batch" not in norms_of(self.gan.discriminator)
+        self.g_parameters = list(self.gan.generator.parameters())
+        self.d_parameters = list(self.gan.discriminator.parameters())
+        self.images = 0
+
+    def __call__(self) -> Tensor:
+        """Draw the batches, update the discriminator n_critic times and the generator once."""
+        real_batches = self._draw()
+        labels = torch.cat([labels for _, labels in real_batches])
+        sizes = [len(labels) for _, labels in real_batches]
+        self.images = sum(sizes)
+        # One pass makes the fakes of all critic updates: the generator does not change between them.
+        for (real, real_labels), fake in zip(real_batches, self._fakes(labels).split(sizes), strict=True):
+            d_metrics = self._update_discriminator(real, fake, real_labels)
+        return torch.stack(self._in_order(d_metrics, self._update_generator(sizes[-1])))
+
+    def _draw(self) -> Sequence[tuple[Tensor, Tensor]]:
+        if self.same_batch:
+            return [next(self.batches)] * self.n_critic
+        return [next(self.batches) for _ in range(self.n_critic)]
+
+    @torch.no_grad()
+    def _fakes(self, labels: Tensor) -> Tensor:
+        with autocast(self.device, self.precision):
+            return self.gan.generator(self.gan.latents(len(labels), self.device), labels).float()
+
+    def _update_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor) -> list[Tensor]:
+        discriminator = self.gan.discriminator
+        with autocast(self.device, self.precision):
+            real_logits, fake_logits = self._logits(discriminator, real, fake, labels)
+        d_loss = self.loss.d_loss(real_logits, fake_logits)
+        with float32(self.device):
+            penalty = self.loss.penalty(partial(discriminator, labels=labels), real, fake)
+        objective = d_loss if penalty is None else d_loss + penalty
+        grad_norm = self._update(self.gan.d_opt, objective, self.d_parameters)
+        self.loss.constrain(discriminator)
+        boundary = self.loss.boundary
+        accuracy = 0.5 * ((real_logits > boundary).float().mean() + (fake_logits <= boundary).float().mean())
+        zero = torch.zeros((), device=self.device)
+        shown = [
+            d_loss,
+            zero if penalty is None else penalty,
+            real_logits.mean(),
+            fake_logits.mean(),
+        ]
+        return [value.detach() for value in [*shown, accuracy, grad_norm]]
+
+    def _logits(
+        self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        if not self.one_pass:
+            return discriminator(real, labels).float(), discriminator(fake, labels).float()
+        both = discriminator(torch.cat([real, fake]), torch.cat([labels, labels])).float()
+        return both[: len(real)], both[len(real) :]
+
+    def _update_generator(self, count: int) -> list[Tensor]:
+        labels = self.gan.random_labels(count, self.device)
+        with autocast(self.device, self.precision):
+            fake = self.gan.generator(self.gan.latents(count, self.device), labels)
+            logits = self.gan.discriminator(fake, labels).float()
+        g_loss = self.loss.g_loss(logits)
+        return [g_loss.detach(), self._update(self.gan.g_opt, g_loss, self.g_parameters)]
+
+    @staticmethod
+    def _update(
+        optimizer: torch.optim.Optimizer, objective: Tensor, parameters: list[nn.Parameter]
+    ) -> Tensor:
+        """Descend `objective` along `parameters` alone; the norm of the gradient."""
+        optimizer.zero_grad(set_to_none=True)
+        objective.backward(inputs=parameters)
+        grad_norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        optimizer.step()
+        return grad_norm
+
+    @staticmethod
+    def _in_order(d_metrics: list[Tensor], g_metrics: list[Tensor]) -> list[Tensor]:
+        d_loss, penalty, d_real, d_fake, accuracy, d_norm = d_metrics
+        g_loss, g_norm = g_metrics
+        return [d_loss, g_loss, penalty, d_real, d_fake, accuracy, d_norm, g_norm]

@@ -1,0 +1,19 @@
+"""The errors a user can cause. Each becomes one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something the user can put right; its text names the key, the rule, the value and the way out."""
+
+
+class ConfigError(UserError):
+    """A configuration that cannot be trained."""
+
+
+class DataError(UserError):
+    """A dataset that is missing, unreadable or not what its checksum promises."""
+
+
+class RunError(UserError):
+    """A run directory that is missing, damaged, held by another process or not writable."""

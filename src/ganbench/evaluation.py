@@ -1,0 +1,124 @@
+"""When a run is scored: cheaply on the way, in full at its end; and which weights count as best."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganbench.config import Config
+from ganbench.data import Dataset
+from ganbench.engine.images import grid, png
+from ganbench.engine.loop import Training
+from ganbench.generator import load_generator, pack
+from ganbench.metrics.evaluation import Evaluator, Origin, fid_of
+from ganbench.metrics.memorisation import closest_pairs
+from ganbench.metrics.protocol import EvalSettings
+from ganbench.metrics.sampling import generate
+from ganbench.runs import GENERATOR, RunDirectory, read_scores
+
+NEIGHBOUR_PAIRS = 16
+NEIGHBOUR_SAMPLES = 1000
+
+log = logging.getLogger(__name__)
+
+
+class RunScorer:
+    """Scores one run in training by the protocol its configuration gives."""
+
+    def __init__(self, config: Config, dataset: Dataset, device: torch.device) -> None:
+        """Load the extractor.
+
+        Raises:
+            UserError: it cannot be had.
+        """
+        self.z_dim = config["model"]["z_dim"]
+        self.conditional = config["model"]["conditional"]
+        self.evaluator = Evaluator(dataset, EvalSettings.from_config(config["eval"]), device)
+
+    def on_the_way(self, training: Training, run: RunDirectory) -> None:
+        """Score the present weights cheaply against the train split, and keep them if they are the best."""
+        with training.clock("eval"):
+            record = self._score(training, "training")
+            best = min(map(fid_of, training.scores), default=float("inf"))
+            if fid_of(record) < best:
+                run.write_bytes(GENERATOR["best"], packed(training))
+            training.scores.append(record)
+        self._write(training, run, [])
+        log.info("step %d: %s", training.step, summary(record))
+
+    def at_the_end(self, training: Training, run: RunDirectory) -> None:
+        """Score last and, where scores were taken on the way, best weights in full."""
+        with training.clock("eval"):
+            records = [self._score(training, "final")]
+            if training.scores and (run.path / GENERATOR["best"]).exists():
+                records.append(self._score_best(training, run))
+            run.write_bytes("samples/neighbours.png", self._neighbours(training))
+        self._write(training, run, records)
+        for record in records:
+            log.info("%s weights, step %d: %s", record["weights"], record["step"], summary(record))
+
+    def _score(self, training: Training, when: str) -> dict[str, Any]:
+        seconds = training.clock.read()["train"]
+        origin = Origin(when, "last", training.step, training.images, seconds)
+        return self.evaluator.score(
+            training.gan.generator, self.z_dim, self.conditional, origin, when == "training"
+        )
+
+    def _score_best(self, training: Training, run: RunDirectory) -> dict[str, Any]:
+        # Made by this very process's configuration: nothing foreign is imported.
+        best = load_generator(run.path, "best", trust=True)
+        origin = Origin("final", "best", best.step, best.images, best.train_seconds)
+        network = best.network.to(training.device)
+        return self.evaluator.score(network, self.z_dim, self.conditional, origin)
+
+    def _write(self, training: Training, run: RunDirectory, final: list[dict[str, Any]]) -> None:
+        later = [record for record in read_scores(run.path) if record.get("when") == "evaluate"]
+        run.write_scores([*training.scores, *final, *later])
+
+    def _neighbours(self, training: Training) -> bytes:
+        """PNG of the generated images nearest to training images, each above its neighbour."""
+        evaluator, settings = self.evaluator, self.evaluator.settings
+        train = evaluator.dataset.train
+        labels: Tensor | None = None
+        if self.conditional:
+            labels = torch.arange(NEIGHBOUR_SAMPLES) % evaluator.dataset.num_classes
+        samples = generate(
+            training.gan.generator,
+            NEIGHBOUR_SAMPLES,
+            labels,
+            self.z_dim,
+            settings.seed,
+            settings.batch_size,
+            training.device,
+        )
+        features = evaluator.extractor(samples.images, settings.batch_size).features
+        ours, theirs = closest_pairs(features, evaluator.train.features, NEIGHBOUR_PAIRS)
+        half = NEIGHBOUR_PAIRS // 2
+        rows = [
+            images[chosen[start : start + half]]
+            for start in (0, half)
+            for images, chosen in ((samples.images, ours), (train.images, theirs))
+        ]
+        return png(grid(torch.cat(rows), columns=half))
+
+
+def packed(training: Training) -> bytes:
+    """The generator's present weights as a file."""
+    return pack(training.gan.generator, training.step, training.images, training.clock.read()["train"])
+
+
+def summary(record: dict[str, Any]) -> str:
+    """The headline of a score record in words."""
+    protocol, values = record["protocol"], record["values"]
+    shown = [
+        f"{name} {values[name]:.4g}" for name in ("fid", "is_mean", "class_consistency") if name in values
+    ]
+    missing = [f"no {name} ({reason})" for name, reason in record["absent"].items()]
+    reference = protocol["reference"]
+    return (
+        f"{', '.join([*shown, *missing])} [{protocol['extractor']}, {protocol['num_generated']} images "
+        f"against {reference['dataset']} {reference['split']}]"
+    )

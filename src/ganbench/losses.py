@@ -1,0 +1,152 @@
+"""Loss strategies: pure functions of raw logits, where a larger logit always means more real.
+
+Notation: r = D(x), f = D(G(z)), sp = softplus. Real comes before fake in every signature. What a loss
+demands of the rest (critic normalisation, critic steps, optimiser) stands in its YAML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import relu, softplus
+
+Critic = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Base of all strategies: logits B×1 (or B) in, scalar out."""
+
+    boundary: ClassVar[float] = 0.0
+    """Logit above which the discriminator calls an image real, for its accuracy."""
+
+    refused_norms: ClassVar[Mapping[str, str]] = {}
+    """Critic normalisations that contradict the loss, each with the reason."""
+
+    def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """Scalar that the discriminator minimises."""
+        raise NotImplementedError
+
+    def g_loss(self, fake_logits: Tensor) -> Tensor:
+        """Scalar that the generator minimises."""
+        raise NotImplementedError
+
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor | None:
+        """Scalar added to the discriminator's loss, from images B×C×H×W; None where there is none."""
+        return None
+
+    def constrain(self, discriminator: nn.Module) -> None:
+        """Change the discriminator in place after each of its updates."""
+
+
+@dataclass(frozen=True)
+class BCE(Loss):
+    """Non-saturating GAN, sp(-r) + sp(f) and sp(-f) (Goodfellow et al. 2014, arXiv:1406.2661, section 3).
+
+    Written with softplus on logits: a loss after a sigmoid has no gradient at large logits. With labels
+    other than 1 and 0 (smoothing, Salimans et al. 2016, section 3.4) this is the cross-entropy with them.
+    """
+
+    real_label: float = 1.0
+    fake_label: float = 0.0
+
+    def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """Cross-entropy of the real logits with `real_label` plus the fake ones with `fake_label`."""
+        return _cross_entropy(real_logits, self.real_label) + _cross_entropy(fake_logits, self.fake_label)
+
+    def g_loss(self, fake_logits: Tensor) -> Tensor:
+        """Mean of sp(-f)."""
+        return softplus(-fake_logits).mean()
+
+
+@dataclass(frozen=True)
+class LeastSquares(Loss):
+    """½(r-b)² + ½(f-a)² and ½(f-c)² (Mao et al. 2017, arXiv:1611.04076, eq. 2 and 9).
+
+    a is `fake_label`, b `real_label`, c `generator_label`.
+    """
+
+    boundary: ClassVar[float] = 0.5
+
+    fake_label: float = 0.0
+    real_label: float = 1.0
+    generator_label: float = 1.0
+
+    def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """Half the mean squared distance of real logits from b plus that of fake ones from a."""
+        real = (real_logits - self.real_label).square().mean()
+        return 0.5 * real + 0.5 * (fake_logits - self.fake_label).square().mean()
+
+    def g_loss(self, fake_logits: Tensor) -> Tensor:
+        """Half the mean squared distance of the fake logits from c."""
+        return 0.5 * (fake_logits - self.generator_label).square().mean()
+
+
+@dataclass(frozen=True)
+class Hinge(Loss):
+    """relu(1-r) + relu(1+f) and -f (Lim and Ye 2017, arXiv:1705.02894; Miyato et al. 2018, eq. 16, 17)."""
+
+    def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """Mean of relu(1-r) plus mean of relu(1+f)."""
+        return relu(1 - real_logits).mean() + relu(1 + fake_logits).mean()
+
+    def g_loss(self, fake_logits: Tensor) -> Tensor:
+        """Mean of -f."""
+        return -fake_logits.mean()
+
+
+@dataclass(frozen=True)
+class Wasserstein(Loss):
+    """f - r and -f (Arjovsky et al. 2017, arXiv:1701.07875, eq. 3); the critic must be kept Lipschitz."""
+
+    def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """Mean of f minus mean of r: the negated estimate of the Wasserstein distance."""
+        return fake_logits.mean() - real_logits.mean()
+
+    def g_loss(self, fake_logits: Tensor) -> Tensor:
+        """Mean of -f."""
+        return -fake_logits.mean()
+
+
+@dataclass(frozen=True)
+class WassersteinClip(Wasserstein):
+    """Wasserstein with the critic's weights clamped to ±`clip` (Arjovsky et al. 2017, algorithm 1)."""
+
+    refused_norms: ClassVar[Mapping[str, str]] = {
+        "spectral": "clamping would act on weights that spectral norm rescales anyway"
+    }
+
+    clip: float = 0.01
+
+    @torch.no_grad()
+    def constrain(self, discriminator: nn.Module) -> None:
+        """Clamp every parameter of the critic to [-clip, clip]."""
+        for parameter in discriminator.parameters():
+            parameter.clamp_(-self.clip, self.clip)
+
+
+@dataclass(frozen=True)
+class WassersteinGP(Wasserstein):
+    """Wasserstein with a two-sided gradient penalty (Gulrajani et al. 2017, arXiv:1704.00028, eq. 3)."""
+
+    refused_norms: ClassVar[Mapping[str, str]] = {
+        "batch": "the gradient penalty is per sample and batch norm mixes samples"
+    }
+
+    gp_weight: float = 10.0
+
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+        """gp_weight · mean (‖∇D(x̂)‖₂ - 1)², x̂ uniform on the lines between real and fake images."""
+        t = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
+        mixed = torch.lerp(real, fake, t).requires_grad_()
+        (grad,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
+        return self.gp_weight * (grad.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def _cross_entropy(logits: Tensor, label: float) -> Tensor:
+    """Binary cross-entropy of logits with one soft label for all of them."""
+    return torch.lerp(softplus(logits), softplus(-logits), label).mean()

@@ -1,0 +1,112 @@
+"""The protocol: everything a score depends on besides the generator. Needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timezone
+from typing import Any
+
+SCHEMA = 1
+VERSION = 1
+QUANTISATION = "round((x+1)*127.5) to uint8"
+
+ALL_METRICS = (
+    "fid",
+    "kid",
+    "is",
+    "precision_recall",
+    "density_coverage",
+    "classes",
+    "diversity",
+    "memorisation",
+)
+CHEAP_METRICS = ("fid", "is", "classes")
+"""What is scored during training: all that costs next to nothing once the features are there."""
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """The keys of the config group ``eval`` that decide a score; conf/eval/default.yaml has each.
+
+    Values are taken as valid: the configuration is checked where it is read.
+    """
+
+    num_samples: int = 10_000
+    extractor: str = "judge"
+    seed: int = 20240501
+    batch_size: int = 500
+    reference_split: str = "test"
+    kid_subsets: int = 100
+    kid_subset_size: int = 1_000
+    is_splits: int = 10
+    pr_k: int = 3
+    dc_k: int = 5
+    per_class: int = 1_000
+    training_num_samples: int = 2_000
+    inception_weights: str | None = None
+    metrics: tuple[str, ...] = ALL_METRICS
+
+    @classmethod
+    def from_config(cls, group: Mapping[str, Any]) -> EvalSettings:
+        """From the ``eval`` group of a resolved configuration, other keys left aside."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{key: value for key, value in group.items() if key in known})
+
+    def during_training(self, num_classes: int) -> EvalSettings:
+        """The cheap setting: few images, against the train split, no extra images a class."""
+        return replace(
+            self,
+            num_samples=self.training_num_samples,
+            per_class=min(self.per_class, self.training_num_samples // num_classes),
+            reference_split="train",
+            metrics=CHEAP_METRICS,
+        )
+
+    def protocol(self, extractor_sha256: str, reference: Mapping[str, Any]) -> dict[str, Any]:
+        """The protocol as a record carries it; `reference` is {dataset, split, count, sha256}."""
+        return {
+            "version": VERSION,
+            "extractor": self.extractor,
+            "extractor_sha256": extractor_sha256,
+            "reference": dict(reference),
+            "num_generated": self.num_samples,
+            "seed": self.seed,
+            "quantisation": QUANTISATION,
+            "kid_subsets": self.kid_subsets,
+            "kid_subset_size": self.kid_subset_size,
+            "is_splits": self.is_splits,
+            "pr_k": self.pr_k,
+            "dc_k": self.dc_k,
+            "per_class": self.per_class,
+        }
+
+
+def protocol_key(protocol: Mapping[str, Any]) -> str:
+    """Short hash that two protocols share exactly when their scores may be ranked together.
+
+    The evaluation seed is left out: it changes the noise of a score, not what the score estimates.
+    """
+    counted = {key: value for key, value in protocol.items() if key != "seed"}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a score is computed with."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("ganbench", "torch", "torch-fidelity", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found

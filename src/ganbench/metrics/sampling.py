@@ -1,0 +1,133 @@
+"""Images from a generator: the same every time, and without a trace in the training around."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ganbench.data import to_uint8
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images uint8 N×C×H×W on the host, quantised once; `nonfinite` of them held NaN or inf."""
+
+    images: Tensor
+    labels: Tensor | None
+    nonfinite: int = 0
+
+    @property
+    def finite(self) -> bool:
+        """Whether every image can be looked at."""
+        return self.nonfinite == 0
+
+
+def latents(count: int, z_dim: int, seed: int) -> Tensor:
+    """Standard normal latents float32 count×Z on the host, a function of the arguments alone."""
+    return torch.randn(count, z_dim, generator=torch.Generator().manual_seed(seed))
+
+
+def generate(
+    generator: nn.Module,
+    count: int,
+    labels: Tensor | None,
+    z_dim: int,
+    seed: int,
+    batch_size: int,
+    device: torch.device | str,
+) -> Samples:
+    """`count` images; `labels` int64 `count` are asked of a conditional generator, None of others.
+
+    All latents come from `seed` before the first batch, so image i does not depend on `batch_size`.
+    """
+    return generate_from(generator, latents(count, z_dim, seed), labels, seed, batch_size, device)
+
+
+def generate_from(
+    generator: nn.Module,
+    z: Tensor,
+    labels: Tensor | None,
+    seed: int,
+    batch_size: int,
+    device: torch.device | str,
+) -> Samples:
+    """Images of given latents N×Z. `seed` serves generators that draw noise of their own.
+
+    The generator is in `eval()` meanwhile and every module's mode is restored; the global random
+    state is untouched. A value that is NaN or inf becomes grey in its image, which counts as
+    nonfinite.
+    """
+    device = torch.device(device)
+    asked = labels if labels is not None else torch.zeros(len(z), dtype=torch.int64)
+    images, nonfinite = [], torch.zeros((), dtype=torch.int64, device=device)
+    with _untouched(generator, device, seed):
+        for part, part_labels in zip(z.split(batch_size), asked.split(batch_size), strict=True):
+            made = generator(part.to(device), part_labels.to(device)).float()
+            nonfinite += (~made.flatten(1).isfinite()).any(dim=1).sum()
+            images.append(to_uint8(made.nan_to_num(0.0, 0.0, 0.0)).cpu())
+    return Samples(torch.cat(images), labels, int(nonfinite))
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """`module.eval()` inside, every submodule's own mode after."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+@contextmanager
+def _untouched(generator: nn.Module, device: torch.device, seed: int) -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(_own_random_state(device, seed))
+        stack.enter_context(evaluating(generator))
+        # Not inference_mode: a tensor that a module kept from it would break later training.
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        yield
+
+
+@contextmanager
+def _own_random_state(device: torch.device, seed: int) -> Iterator[None]:
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        # Not torch.manual_seed: it would also seed devices whose state is not restored here.
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def reference_counts(labels: Tensor, num_classes: int, count: int) -> Tensor:
+    """Images int64 K to ask of each class so that `count` have the shares of `labels`.
+
+    Exactly the reference's counts where `count` is their number, else by largest remainder, earlier
+    classes first where remainders tie.
+    """
+    present = torch.bincount(labels, minlength=num_classes)
+    exact = present * count
+    counts = exact // len(labels)
+    remainder = exact % len(labels)
+    short = count - int(counts.sum())
+    counts[remainder.argsort(descending=True, stable=True)[:short]] += 1
+    return counts
+
+
+def labels_to_ask(counts: Tensor, per_class: int) -> Tensor:
+    """Labels int64: `counts` of each class in order, then what each lacks to `per_class` images.
+
+    One sampling pass so serves both the distribution metrics (the first ``counts.sum()`` images)
+    and those that want equally many of each class.
+    """
+    classes = torch.arange(len(counts))
+    lacking = (per_class - counts).clamp(min=0)
+    return torch.cat([classes.repeat_interleave(counts), classes.repeat_interleave(lacking)])

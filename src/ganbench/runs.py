@@ -1,0 +1,431 @@
+"""The run directory: its only reader and its only writer. Needs no torch.
+
+Every file but the log is written whole or not at all; a process that works in a run directory holds its
+lock, which the operating system lets go of when the process dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import fcntl
+import io
+import json
+import math
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ganbench.errors import RunError
+
+SCHEMA = 1
+
+RUNNING, COMPLETED, DIVERGED, FAILED, INTERRUPTED = STATUSES = (
+    "running",
+    "completed",
+    "diverged",
+    "failed",
+    "interrupted",
+)
+
+HISTORY_COLUMNS = (
+    "step",
+    "images",
+    "train_seconds",
+    "d_loss",
+    "g_loss",
+    "d_penalty",
+    "d_real",
+    "d_fake",
+    "d_accuracy",
+    "d_grad_norm",
+    "g_grad_norm",
+)
+
+CHECKPOINT = "checkpoints/last.pt"
+PREVIOUS_CHECKPOINT = "checkpoints/previous.pt"
+GENERATOR = {
+    "last": "checkpoints/generator.safetensors",
+    "best": "checkpoints/generator_best.safetensors",
+}
+
+OWN_FILES = (
+    "config.yaml",
+    "run.json",
+    "history.csv",
+    "scores.json",
+    "train.log",
+    "samples/*.png",
+    "plots/*.png",
+    "checkpoints/*.pt",
+    "checkpoints/*.safetensors",
+    "tensorboard/events.out.tfevents.*",
+    ".hydra/*.yaml",
+    "**/.*.tmp",
+)
+"""What `RunDirectory.clear` may delete; anything else in the folder belongs to somebody else."""
+
+_MAX_BYTES = {
+    "run.json": 1 << 20,
+    "config.yaml": 1 << 18,
+    "scores.json": 1 << 25,
+    "history.csv": 1 << 28,
+}
+_MAX_DEPTH = 100
+
+# --- reading ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run directory says of itself. `info` is run.json, `config` is config.yaml."""
+
+    path: Path
+    config: dict[str, Any]
+    info: dict[str, Any]
+
+    @property
+    def status(self) -> str:
+        """One of `STATUSES`; a run marked running that no process holds was interrupted."""
+        if self.info["status"] == RUNNING and holder(self.path) is None:
+            return INTERRUPTED
+        return str(self.info["status"])
+
+    @property
+    def reason(self) -> str | None:
+        """Why the run is not completed, None where it is or goes on."""
+        if self.info["status"] == RUNNING and self.status == INTERRUPTED:
+            return "its process ended without a word"
+        reason = self.info.get("reason")
+        return None if reason is None else str(reason)
+
+    @cached_property
+    def history(self) -> list[dict[str, float]]:
+        """Rows of history.csv as numbers, a missing value as NaN; empty where there is no file."""
+        return read_history(self.path)
+
+    @cached_property
+    def scores(self) -> list[dict[str, Any]]:
+        """Score records in the order they were made; empty where there is no file."""
+        return read_scores(self.path)
+
+
+def find_runs(root: str | Path) -> list[Path]:
+    """Every folder at or below `root` that is, or was meant to be, a run directory, sorted.
+
+    Hidden folders and symbolic links are not followed.
+    """
+    found = []
+    for folder, names, files in os.walk(root):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        if "run.json" in files or {"config.yaml", "train.log"} <= set(files):
+            found.append(Path(folder))
+            names.clear()
+    return sorted(found)
+
+
+def read_run(path: str | Path) -> RunRecord:
+    """Read a run directory.
+
+    Raises:
+        RunError: no run directory, damaged files, or a schema newer than this version reads.
+    """
+    folder = Path(path)
+    if not (folder / "run.json").exists():
+        raise RunError(f"{folder}: not a run directory (no run.json); `ganbench train` makes one")
+    info = _load_json(folder, "run.json")
+    if not isinstance(info, dict):
+        raise RunError(f"{folder / 'run.json'}: damaged: must be an object, is {type(info).__name__}")
+    _check_schema(folder / "run.json", info)
+    if info.get("status") not in STATUSES:
+        raise RunError(
+            f"{folder / 'run.json'}: damaged: status={info.get('status')!r} is none of {', '.join(STATUSES)}"
+        )
+    config = _load_yaml(folder, "config.yaml")
+    if not isinstance(config, dict):
+        raise RunError(f"{folder / 'config.yaml'}: damaged: must be a mapping")
+    return RunRecord(folder, config, info)
+
+
+def read_scores(folder: Path) -> list[dict[str, Any]]:
+    """The records of scores.json; empty where there is none.
+
+    Raises:
+        RunError: damaged or of a newer schema.
+    """
+    if not (folder / "scores.json").exists():
+        return []
+    records = _load_json(folder, "scores.json")
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise RunError(f"{folder / 'scores.json'}: damaged: must be a list of objects")
+    for record in records:
+        _check_schema(folder / "scores.json", record)
+    return records
+
+
+def read_history(folder: Path) -> list[dict[str, float]]:
+    """The rows of history.csv, every value a float, a missing one NaN.
+
+    Raises:
+        RunError: damaged.
+    """
+    if not (folder / "history.csv").exists():
+        return []
+    text = _read_text(folder, "history.csv")
+    try:
+        rows = list(csv.DictReader(io.StringIO(text), strict=True))
+        return [{key: float(value) if value else math.nan for key, value in row.items()} for row in rows]
+    except (csv.Error, ValueError, TypeError) as error:
+        raise RunError(f"{folder / 'history.csv'}: damaged: {error}") from error
+
+
+def holder(folder: Path) -> str | None:
+    """Who works in the run directory now, as "process P on host H"; None where nobody does."""
+    try:
+        descriptor = os.open(folder / ".lock", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return os.read(descriptor, 200).decode(errors="replace") or "another process"
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def confined(folder: Path, name: str) -> Path:
+    """The path of a file of a run, refused where a link leads it out of the run directory.
+
+    Raises:
+        RunError: the link.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise RunError(f"{path}: leads out of the run directory through a symbolic link; not followed")
+    return path
+
+
+# --- writing ----------------------------------------------------------------------------------------
+
+
+def atomic_write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def atomic_write_text(path: str | Path, text: str) -> None:
+    """`atomic_write_bytes` in UTF-8."""
+    atomic_write_bytes(path, text.encode())
+
+
+class RunDirectory:
+    """Write access to one run directory, held by lock until `close`."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.info: dict[str, Any] = {}
+        self._lock: int | None = None
+        self._made: list[Path] = []
+
+    def open(self) -> RunDirectory:
+        """Make the folder where needed and take its lock.
+
+        Raises:
+            RunError: not writable, or held by another process.
+        """
+        try:
+            self._made = _make_folders(self.path)
+            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            self.discard()
+            raise RunError(
+                f"output_root: cannot write the run directory {self.path}: {error.strerror}; "
+                "choose a writable folder with output_root=FOLDER"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            who = holder(self.path) or "another process"
+            self.close()
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise RunHeldError(f"{self.path}: held by {who}, which is working on this run") from None
+            raise RunError(f"{self.path}: cannot be locked: {error.strerror}") from error
+        os.ftruncate(self._lock, 0)
+        os.write(self._lock, f"process {os.getpid()} on host {socket.gethostname()}".encode())
+        return self
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def discard(self) -> None:
+        """Undo `open` on a run that was refused: leave no half-made folder behind."""
+        self.close()
+        if self._made:
+            (self.path / ".lock").unlink(missing_ok=True)
+        for folder in reversed(self._made):
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+
+    def clear(self) -> None:
+        """Delete what an earlier run left here, and nothing else."""
+        for pattern in OWN_FILES:
+            for path in self.path.glob(pattern):
+                if path.is_file() or path.is_symlink():
+                    path.unlink()
+
+    def sweep_temporaries(self) -> None:
+        """Delete what a killed process was writing."""
+        for path in self.path.glob("**/.*.tmp"):
+            path.unlink(missing_ok=True)
+
+    def write_config(self, text: str) -> None:
+        """Write config.yaml."""
+        atomic_write_text(self.path / "config.yaml", text)
+
+    def write_info(self, **changes: Any) -> None:
+        """Update run.json; values that are not finite numbers are written as null."""
+        self.info.update(changes)
+        text = json.dumps(_finite(self.info), indent=2, ensure_ascii=False, allow_nan=False)
+        atomic_write_text(self.path / "run.json", text + "\n")
+
+    def write_history(self, rows: Iterable[Sequence[float]]) -> None:
+        """Write history.csv from rows in the order of `HISTORY_COLUMNS`."""
+        lines = [",".join(HISTORY_COLUMNS)]
+        for step, images, *rest in rows:
+            lines.append(",".join([str(int(step)), str(int(images)), *map(repr, map(float, rest))]))
+        atomic_write_text(self.path / "history.csv", "\n".join(lines) + "\n")
+
+    def write_scores(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Write scores.json."""
+        text = json.dumps(_finite(list(records)), indent=1, ensure_ascii=False, allow_nan=False)
+        atomic_write_text(self.path / "scores.json", text + "\n")
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Write any other file of the run, by its name below the run directory."""
+        atomic_write_bytes(self.path / name, data)
+
+    def rotate_checkpoint(self, data: bytes) -> None:
+        """Write a new last checkpoint and keep the one before it; at every moment one is whole."""
+        last, previous = self.path / CHECKPOINT, self.path / PREVIOUS_CHECKPOINT
+        if last.exists():
+            spare = previous.with_name(f".{previous.name}.{os.getpid()}.tmp")
+            spare.unlink(missing_ok=True)
+            os.link(last, spare)
+            spare.replace(previous)
+        atomic_write_bytes(last, data)
+
+
+class RunHeldError(RunError):
+    """Another process works on the run."""
+
+
+# --- helpers ----------------------------------------------------------------------------------------
+
+
+def _make_folders(path: Path) -> list[Path]:
+    """`mkdir -p` that says which folders it made, outermost first."""
+    missing = []
+    for folder in [path, *path.parents]:
+        if folder.exists():
+            break
+        missing.append(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    return missing[::-1]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: None stands for it, so that no reader takes it for a number."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _check_schema(path: Path, content: Mapping[str, Any]) -> None:
+    schema = content.get("schema")
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+        raise RunError(f"{path}: damaged: schema={schema!r} must be a positive integer")
+    if schema > SCHEMA:
+        raise RunError(
+            f"{path}: written by a newer ganbench (schema {schema}, this one reads up to {SCHEMA}); "
+            "upgrade ganbench"
+        )
+
+
+def _read_text(folder: Path, name: str) -> str:
+    path = confined(folder, name)
+    limit = _MAX_BYTES[name]
+    try:
+        if path.stat().st_size > limit:
+            raise RunError(f"{path}: {path.stat().st_size} bytes, more than the {limit} such a file may have")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: cannot be read: {error}") from error
+
+
+def _load_json(folder: Path, name: str) -> Any:
+    try:
+        return json.loads(_read_text(folder, name))
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{folder / name}: damaged: {_first_line(error)}") from error
+
+
+def _load_yaml(folder: Path, name: str) -> Any:
+    import yaml
+
+    text = _read_text(folder, name)
+    if _depth(text) > _MAX_DEPTH:
+        raise RunError(f"{folder / name}: nested deeper than {_MAX_DEPTH} levels; not read")
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RunError(f"{folder / name}: damaged: {_first_line(error)}") from error
+
+
+def _depth(text: str) -> int:
+    """An upper bound of a YAML text's nesting: open brackets, dashes and indentation."""
+    deepest = flow = 0
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip(" -?"))
+        for character in line:
+            flow += (character in "[{") - (character in "]}")
+            deepest = max(deepest, flow)
+        deepest = max(deepest, indent // 2)
+    return deepest
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

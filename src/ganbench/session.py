@@ -1,0 +1,309 @@
+"""One run from an accepted configuration to a finished run directory.
+
+Here the parts meet: data, engine, run directory, metrics and plots.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ganbench import config as configuration
+from ganbench import runs
+from ganbench.config import Config
+from ganbench.data import Dataset, build_dataset
+from ganbench.engine.checkpoint import load_latest
+from ganbench.engine.device import resolve_device, set_up
+from ganbench.engine.gan import check_recipe
+from ganbench.engine.loop import DivergedError, Training
+from ganbench.engine.signals import Interrupted, StopSignals
+from ganbench.errors import ConfigError, RunError, UserError
+from ganbench.evaluation import RunScorer, packed
+from ganbench.runs import RunDirectory, RunHeldError
+
+PACKAGES = ("ganbench", "torch", "torchvision", "numpy", "hydra-core", "torch-fidelity")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its directory, status and reason, and whether there was nothing to do."""
+
+    path: Path
+    status: str
+    reason: str | None = None
+    skipped: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run directory holds a completed run, or another process is at it."""
+        return self.status == runs.COMPLETED or self.skipped
+
+
+def run_path(config: Config) -> Path:
+    """The run directory of a configuration."""
+    return Path(config["output_root"]) / configuration.run_name(config)
+
+
+def train_run(config: Config, path: Path | None = None, records: Mapping[str, str] | None = None) -> Outcome:
+    """Train what `config` says, unless its directory holds it already; resume what was begun.
+
+    `records` are further small files for the run directory, by name.
+
+    Raises:
+        UserError: refused before a run directory was made: configuration, device, data, folder.
+        Interrupted: a signal came; the run directory is consistent and resumable.
+    """
+    path = path or run_path(config)
+    device = resolve_device(config["device"])
+    check_recipe(config)
+    set_up(config["threads"], config["deterministic"])
+    if not config["force"] and (done := _already_complete(path)):
+        return done
+    dataset = build_dataset(config["dataset"])
+    _check_dataset(config, dataset)
+    scorer = RunScorer(config, dataset, device) if config["eval"]["enabled"] else None
+    try:
+        run = RunDirectory(path).open()
+    except RunHeldError as error:
+        log.info("%s; left to it", error)
+        return Outcome(path, runs.RUNNING, str(error), skipped=True)
+    try:
+        # Another process may have finished it between the first look and the lock.
+        if not config["force"] and (done := _already_complete(path)):
+            return done
+        run.sweep_temporaries()
+        if config["force"] or not _same_run(path, configuration.identity(config)):
+            run.clear()
+        with _logged_to(path / "train.log"), StopSignals() as stop:
+            return _train(run, config, dataset, device, scorer, stop, records or {})
+    finally:
+        run.close()
+
+
+def _train(
+    run: RunDirectory,
+    config: Config,
+    dataset: Dataset,
+    device: torch.device,
+    scorer: RunScorer | None,
+    stop: StopSignals,
+    records: Mapping[str, str],
+) -> Outcome:
+    """The run proper: whatever happens, run.json says it."""
+    training = None
+    try:
+        with stop.deferred():
+            _begin(run, config, dataset, device, records)
+            training = Training(config, dataset, device)
+            _resume(run, training)
+            run.write_info(parameters=training.gan.parameter_counts(), steps_total=training.total_steps)
+        log.info("training %s on %s for %d steps", run.path, device, training.total_steps)
+        training.run(run, stop, scorer.on_the_way if scorer else None)
+        _finish(run, training, scorer)
+    except Interrupted as error:
+        if training is not None and training.step:
+            training.save(run)
+        _end(run, runs.INTERRUPTED, str(error))
+        log.warning("%s: %s; the same command resumes it", run.path, error)
+        raise
+    except DivergedError as error:
+        training.save_history(run)  # type: ignore[union-attr]
+        _plot(run)
+        return _end(run, runs.DIVERGED, str(error))
+    except Exception as error:
+        log.debug("failed", exc_info=True)
+        reason = f"{type(error).__name__}: {error}" if not isinstance(error, UserError) else str(error)
+        return _end(run, runs.FAILED, reason)
+    return _end(run, runs.COMPLETED, None)
+
+
+def _already_complete(path: Path) -> Outcome | None:
+    if not (path / "run.json").exists():
+        return None
+    try:
+        status = runs.read_run(path).status
+    except RunError as error:
+        log.warning("%s; training it anew", error)
+        return None
+    if status != runs.COMPLETED:
+        return None
+    log.info("%s: complete, skipped (force=true trains it anew)", path)
+    return Outcome(path, status, skipped=True)
+
+
+def _check_dataset(config: Config, dataset: Dataset) -> None:
+    declared = config["dataset"]["num_train"]
+    if len(dataset.train) != declared:
+        raise ConfigError(
+            f"dataset.num_train={declared}: {dataset.name} has {len(dataset.train)} training images; "
+            f"set dataset.num_train={len(dataset.train)}"
+        )
+
+
+def _begin(
+    run: RunDirectory,
+    config: Config,
+    dataset: Dataset,
+    device: torch.device,
+    records: Mapping[str, str],
+) -> None:
+    """Mark the directory as this run's, now running."""
+    config_hash = configuration.identity(config)
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    before = _info_before(run.path)
+    run.write_info(
+        schema=runs.SCHEMA,
+        status=runs.RUNNING,
+        reason=None,
+        name={group: config[group]["name"] for group in ("dataset", "model", "loss")},
+        config_hash=config_hash,
+        seed=config["seed"],
+        dataset_sha256=dataset.sha256,
+        device=_device_name(device),
+        precision=config["precision"],
+        versions=versions(),
+        git=git_state(),
+        host={
+            "name": socket.gethostname(),
+            "platform": platform.platform(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
+        started_at=before.get("started_at", now),
+        finished_at=None,
+        resumed=before.get("resumed", -1) + 1,
+        steps_done=0,
+        steps_total=None,
+        images_seen=0,
+        seconds={"train": 0.0, "eval": 0.0, "other": 0.0},
+        peak_memory_bytes=0,
+        parameters=None,
+    )
+    run.write_config(configuration.to_yaml({**config, "force": False}))
+    for name, text in records.items():
+        run.write_bytes(name, text.encode())
+
+
+def _resume(run: RunDirectory, training: Training) -> None:
+    state = load_latest(run.path, training.config_hash)
+    if state is None:
+        return
+    training.load_state_dict(state)
+    run.write_info(**training.progress())
+    log.info("%s: resumed at step %d", run.path, training.step)
+
+
+def _finish(run: RunDirectory, training: Training, scorer: RunScorer | None) -> None:
+    """What a trained run leaves: weights, pictures, scores, plots."""
+    run.write_bytes(runs.GENERATOR["last"], packed(training))
+    training.write_pictures(run)
+    if scorer is not None:
+        scorer.at_the_end(training, run)
+    _plot(run)
+    run.write_info(**training.progress())
+
+
+def _plot(run: RunDirectory) -> None:
+    from ganbench.report.run_plots import loss_curves, scores_over_time
+
+    record = runs.read_run(run.path)
+    if record.history:
+        run.write_bytes("plots/loss_curves.png", loss_curves(record))
+    if record.scores:
+        run.write_bytes("plots/scores.png", scores_over_time(record))
+
+
+def _end(run: RunDirectory, status: str, reason: str | None) -> Outcome:
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    try:
+        run.write_info(status=status, reason=reason, finished_at=now)
+    except OSError as error:
+        # A full disk: run.json stays at "running", which readers know for a dead run without a lock.
+        log.error("%s: run.json could not be updated: %s", run.path, error)
+    if reason:
+        log.error("%s: %s: %s", run.path, status, reason)
+    return Outcome(run.path, status, reason)
+
+
+def _same_run(path: Path, config_hash: str) -> bool:
+    return _info_before(path).get("config_hash") == config_hash
+
+
+def _info_before(path: Path) -> dict[str, Any]:
+    try:
+        return runs.read_run(path).info
+    except RunError:
+        return {}
+
+
+def _device_name(device: torch.device) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return f"{device} ({name})"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of ganbench's own source and whether it was changed; None outside a checkout."""
+    source = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(source), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        ).stdout.strip()
+
+    try:
+        # An installed package may lie inside somebody else's repository: then it is not tracked there.
+        git("ls-files", "--error-unmatch", __file__)
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "dirty": bool(git("status", "--porcelain", ".")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+class _logged_to:
+    """Context that sends everything ganbench logs, down to debug, into a run's log as well."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        self._handler = logging.FileHandler(self.path, encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._logger = logging.getLogger("ganbench")
+        self._level = self._logger.level
+        self._logger.setLevel(logging.DEBUG)
+        self._logger.addHandler(self._handler)
+
+    def __exit__(self, *exception: object) -> None:
+        self._logger.removeHandler(self._handler)
+        self._logger.setLevel(self._level)
+        self._handler.close()
