@@ -14,15 +14,18 @@ import math
 import os
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ganbench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
 
 Config = dict[str, Any]
 
@@ -146,18 +149,40 @@ def register_resolvers() -> None:
 register_resolvers()
 
 
+def group_files(group: str) -> dict[str, str]:
+    """The text of every shipped file of a config group, by the name it is chosen with."""
+
+    def walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+            if entry.is_dir():
+                yield from walk(entry, f"{prefix}{entry.name}/")
+            elif entry.name.endswith(".yaml"):
+                yield prefix + entry.name.removesuffix(".yaml"), entry.read_text(encoding="utf-8")
+
+    return dict(walk(resources.files("ganbench.conf") / group, ""))
+
+
+def group_names(group: str) -> list[str]:
+    """What a config group can be set to."""
+    return list(group_files(group))
+
+
+def purpose(text: str) -> str:
+    """The first comment of a config file that is no directive: its purpose in one line."""
+    comments = (line.lstrip("# ").rstrip() for line in text.splitlines() if line.startswith("#"))
+    return next((comment for comment in comments if not comment.startswith("@package")), "")
+
+
 def load_group(group: str, name: str) -> Config:
     """One shipped config file as a plain dict, e.g. ``load_group("dataset", "mnist")``.
 
     Raises:
         ConfigError: there is no such file.
     """
-    folder = resources.files("ganbench.conf") / group
-    known = sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    if name not in known:
-        raise ConfigError(f"{group}={name}: unknown; choose one of {', '.join(known)}")
-    text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
-    return dict(OmegaConf.to_container(OmegaConf.create(text), resolve=True))  # type: ignore[arg-type]
+    files = group_files(group)
+    if name not in files:
+        raise ConfigError(f"{group}={name}: unknown; choose one of {', '.join(files)}")
+    return dict(OmegaConf.to_container(OmegaConf.create(files[name]), resolve=True))  # type: ignore[arg-type]
 
 
 def compose(overrides: Iterable[str] = (), config_dir: str | None = None) -> Config:

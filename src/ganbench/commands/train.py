@@ -23,6 +23,16 @@ from ganbench.errors import ConfigError, UserError
 
 REFUSED = "refused"
 
+RESULTS = (
+    ("samples", "samples/final.png"),
+    ("samples by class", "samples/per_class.png"),
+    ("loss curves", "plots/loss_curves.png"),
+    ("scores", "scores.json"),
+    ("FID over time", "plots/scores.png"),
+    ("history", "history.csv"),
+    ("everything else", "run.json"),
+)
+
 _state: dict[str, Any] = {}
 """What the jobs of this process leave for `main`: Hydra's own return value is not handed out."""
 
@@ -67,6 +77,13 @@ class SweepSummary(Callback):
         _state["code"] = 1 if failed else 0
 
 
+def where_results_are(path: Path) -> str:
+    """The files a person wants to look at first, each with what it is."""
+    found = [(what, path / name) for what, name in RESULTS if (path / name).exists()]
+    width = max(len(what) for what, _ in found)
+    return "\n".join(f"{what:<{width}}  {name}" for what, name in found)
+
+
 def format_table(header: list[str], rows: list[list[str]]) -> str:
     """Plain text in columns."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
@@ -88,6 +105,8 @@ def _job(composed: DictConfig) -> None:
         result["run"] = run_name(config)
         outcome = _train(config, composed, settings)
         result.update(path=str(outcome.path), status=outcome.status, reason=outcome.reason)
+        if not sweeping and outcome.status == runs.COMPLETED:
+            print(where_results_are(outcome.path))
         _state["code"] = 0 if outcome.ok else 1
     except UserError as error:
         result.update(status=REFUSED, reason=str(error))

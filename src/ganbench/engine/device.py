@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import platform
 import re
 from contextlib import AbstractContextManager
+from functools import cache
 
 import torch
 
 from ganbench.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -56,6 +61,31 @@ def usable_cores() -> int:
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """The networks' arithmetic: bfloat16 where ``precision`` says so, parameters stay float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def has_native_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 in hardware (AMX or avx512_bf16)."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def memory_format(device: torch.device, precision: str) -> torch.memory_format:
+    """The layout in which convolutions are fastest: channels last, but for float32 on a CPU."""
+    plain = device.type != "cuda" and precision == "float32"
+    return torch.contiguous_format if plain else torch.channels_last
+
+
+@cache
+def compiler_works(device: torch.device) -> bool:
+    """Whether `torch.compile` can build a kernel here; says once where it cannot."""
+    try:
+        torch.compile(torch.relu)(torch.zeros(2, device=device))
+    except Exception as error:  # each backend fails in its own way without its compiler
+        reason = next(iter(str(error).strip().splitlines()), "")
+        log.warning("compile=true: no working compiler (%s: %s); eager it is", type(error).__name__, reason)
+        return False
+    return True
 
 
 def float32(device: torch.device) -> AbstractContextManager[None]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ganbench.config import NORM_CHOICES, Config, instantiate, loss_parameters, resolve_target
+from ganbench.engine.device import memory_format
 from ganbench.errors import ConfigError
 from ganbench.losses import Loss
 
@@ -52,8 +53,11 @@ class GAN:
 
 def build_gan(config: Config, device: torch.device) -> GAN:
     """Build both networks from the global random state, then their optimisers, on `device`."""
-    generator = instantiate(config["model"]["generator"]).to(device)
-    discriminator = instantiate(config["model"]["discriminator"]).to(device)
+    layout = memory_format(device, config["precision"])
+    generator, discriminator = (
+        instantiate(config["model"][part]).to(device, memory_format=layout)
+        for part in ("generator", "discriminator")
+    )
     recipe = config["loss"]
     return GAN(
         generator,

@@ -59,6 +59,7 @@ class Training:
             loss["same_batch"],
             device,
             config["precision"],
+            config["compile"],
         )
         self.total_steps = count_steps(config, self.batches)
         self.clock = Clock(device)
@@ -91,7 +92,7 @@ class Training:
                 if self.step == self.total_steps:
                     return
                 with stop.deferred():
-                    self._advance()
+                    self.advance()
                     last = self.step == self.total_steps
                     if last or self.step % every["log_every"] == 0:
                         self._log_interval(run)
@@ -178,7 +179,8 @@ class Training:
         self.clock.seconds.update(state["seconds"])
         self.step, self.images = state["step"], state["images"]
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
+        """Take one training step; its metrics stay on the device."""
         with self.clock("train"):
             row = self._metrics[self.step % len(self._metrics)]
             row.copy_(self.do_step())

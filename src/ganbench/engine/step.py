@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ganbench.data import Batches
-from ganbench.engine.device import autocast, float32
+from ganbench.engine.device import autocast, compiler_works, float32
 from ganbench.engine.gan import GAN, norms_of
 from ganbench.losses import Loss
 
@@ -44,8 +44,12 @@ class Step:
     same_batch: bool
     device: torch.device
     precision: str
+    compile: bool = False
 
     def __post_init__(self) -> None:
+        self.generator, self.discriminator = self.gan.generator, self.gan.discriminator
+        if self.compile and compiler_works(self.device):
+            self.generator, self.discriminator = map(torch.compile, (self.generator, self.discriminator))
         # Batch norm would let real and fake images see each other's statistics.
         self.one_pass = "batch" not in norms_of(self.gan.discriminator)
         self.g_parameters = list(self.gan.generator.parameters())
@@ -71,18 +75,19 @@ class Step:
     @torch.no_grad()
     def _fakes(self, labels: Tensor) -> Tensor:
         with autocast(self.device, self.precision):
-            return self.gan.generator(self.gan.latents(len(labels), self.device), labels).float()
+            return self.generator(self.gan.latents(len(labels), self.device), labels).float()
 
     def _update_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor) -> list[Tensor]:
-        discriminator = self.gan.discriminator
         with autocast(self.device, self.precision):
-            real_logits, fake_logits = self._logits(discriminator, real, fake, labels)
+            real_logits, fake_logits = self._logits(real, fake, labels)
         d_loss = self.loss.d_loss(real_logits, fake_logits)
         with float32(self.device):
-            penalty = self.loss.penalty(partial(discriminator, labels=labels), real, fake)
+            # Never the compiled network: a penalty differentiates twice, which compilers refuse.
+            critic = partial(self.gan.discriminator, labels=labels)
+            penalty = self.loss.penalty(critic, real, fake)
         objective = d_loss if penalty is None else d_loss + penalty
         grad_norm = self._update(self.gan.d_opt, objective, self.d_parameters)
-        self.loss.constrain(discriminator)
+        self.loss.constrain(self.gan.discriminator)
         boundary = self.loss.boundary
         accuracy = 0.5 * ((real_logits > boundary).float().mean() + (fake_logits <= boundary).float().mean())
         zero = torch.zeros((), device=self.device)
@@ -94,19 +99,17 @@ class Step:
         ]
         return [value.detach() for value in [*shown, accuracy, grad_norm]]
 
-    def _logits(
-        self, discriminator: nn.Module, real: Tensor, fake: Tensor, labels: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _logits(self, real: Tensor, fake: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if not self.one_pass:
-            return discriminator(real, labels).float(), discriminator(fake, labels).float()
-        both = discriminator(torch.cat([real, fake]), torch.cat([labels, labels])).float()
+            return self.discriminator(real, labels).float(), self.discriminator(fake, labels).float()
+        both = self.discriminator(torch.cat([real, fake]), torch.cat([labels, labels])).float()
         return both[: len(real)], both[len(real) :]
 
     def _update_generator(self, count: int) -> list[Tensor]:
         labels = self.gan.random_labels(count, self.device)
         with autocast(self.device, self.precision):
-            fake = self.gan.generator(self.gan.latents(count, self.device), labels)
-            logits = self.gan.discriminator(fake, labels).float()
+            fake = self.generator(self.gan.latents(count, self.device), labels)
+            logits = self.discriminator(fake, labels).float()
         g_loss = self.loss.g_loss(logits)
         return [g_loss.detach(), self._update(self.gan.g_opt, g_loss, self.g_parameters)]
 

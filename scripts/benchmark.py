@@ -1,0 +1,230 @@
+"""How fast is the loop? Against the arithmetic's floor and against the way notebooks train.
+
+    python scripts/benchmark.py                      # the table of docs/performance.md
+    python scripts/benchmark.py --cases mlp/bce --repeats 3 --steps 50
+
+Three ways train the same networks with the same batch size on the same real images, in turn, several
+times over: `notebook` (torchvision dataset with ToTensor and Normalize behind a DataLoader, `.item()` after
+every step, fakes of the D step made with gradients), `float32` (our loop), and `fast` (our loop with
+`precision=bfloat16`, where the processor has it). The figures are medians of the repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+
+from ganbench.config import Config, compose, instantiate
+from ganbench.data import Dataset, build_dataset, data_root
+from ganbench.engine.device import has_native_bfloat16, resolve_device, set_up, synchronize
+from ganbench.engine.gan import build_loss
+from ganbench.engine.loop import Training
+from ganbench.losses import Loss
+
+CASES = ("mlp/bce", "dcgan/bce", "cgan/bce", "mlp/wgan_gp", "dcgan/wgan_gp", "cgan/wgan_gp")
+
+
+@dataclass
+class Peak:
+    """What the device was measured to reach: FLOP/s of a matrix product, bytes/s of a copy."""
+
+    flops: float
+    bandwidth: float
+
+
+def main() -> None:
+    """Measure the cases and print them as a Markdown table."""
+    arguments = parse()
+    device = resolve_device(arguments.device)
+    set_up(arguments.threads, deterministic=False)
+    dataset = build_dataset(compose(["dataset=mnist"])["dataset"])
+    fast = "bfloat16" if device.type == "cuda" or has_native_bfloat16() else "float32"
+    peaks = {precision: measure_peak(device, precision) for precision in {"float32", fast}}
+    print(describe_machine(device, peaks))
+    print(
+        "| case | GFLOP/step | floor ms | notebook ms | float32 ms | fast ms | "
+        "notebook/float32 | notebook/fast | fast/floor | images/s |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for case in arguments.cases:
+        print(measure(case, arguments, dataset, device, fast, peaks[fast]), flush=True)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--cases", nargs="+", default=list(CASES), metavar="MODEL/LOSS")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="rough length of one measurement")
+    parser.add_argument("--steps", type=int, help="steps of one measurement instead of --seconds")
+    return parser.parse_args()
+
+
+def measure(
+    case: str, arguments: argparse.Namespace, dataset: Dataset, device: torch.device, fast: str, peak: Peak
+) -> str:
+    """One row of the table."""
+    model, loss = case.split("/")
+    config = compose([f"model={model}", f"loss={loss}", "dataset=mnist", f"device={device}"])
+    flops, moved = count_work(config, dataset, device)
+    floor = max(flops / peak.flops, moved / peak.bandwidth)
+    ways: dict[str, Callable[[], None]] = {
+        "notebook": Notebook(config, device).step,
+        "float32": our_step(config, dataset, device, "float32"),
+        "fast": our_step(config, dataset, device, fast),
+    }
+    times = compare(ways, arguments, device)
+    notebook, plain, quick = (times[name] for name in ways)
+    shown = config["train"]["batch_size"] * config["loss"]["n_critic"]
+    milliseconds = " | ".join(f"{1e3 * seconds:.2f}" for seconds in (floor, notebook, plain, quick))
+    return (
+        f"| {case} | {flops / 1e9:.2f} | {milliseconds} | {notebook / plain:.2f}× | {notebook / quick:.2f}× | "
+        f"{quick / floor:.1f}× | {shown / quick:,.0f} |"
+    )
+
+
+def compare(
+    ways: dict[str, Callable[[], None]], arguments: argparse.Namespace, device: torch.device
+) -> dict[str, float]:
+    """Seconds per step of each way, medians over repeats in which the ways alternate."""
+    counts = {}
+    for name, step in ways.items():
+        one = timed(step, 2, device)  # the warm-up as well
+        counts[name] = arguments.steps or max(2, round(arguments.seconds / one))
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(arguments.repeats):
+        for name, step in ways.items():
+            found[name].append(timed(step, counts[name], device))
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def timed(step: Callable[[], None], count: int, device: torch.device) -> float:
+    """Seconds per step over `count` steps."""
+    synchronize(device)
+    start = time.perf_counter()
+    for _ in range(count):
+        step()
+    synchronize(device)
+    return (time.perf_counter() - start) / count
+
+
+def our_step(config: Config, dataset: Dataset, device: torch.device, precision: str) -> Callable[[], None]:
+    """One step of our loop, its bookkeeping included."""
+    training = Training({**config, "precision": precision}, dataset, device)
+    return training.advance
+
+
+class Notebook:
+    """The training step as teaching notebooks write it, with the same networks, loss and optimisers."""
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        from torchvision import datasets, transforms
+
+        transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
+        images = datasets.MNIST(str(data_root()), train=True, transform=transform)
+        self.loader = DataLoader(
+            images, batch_size=config["train"]["batch_size"], shuffle=True, drop_last=True
+        )
+        self.config, self.device = config, device
+        self.loss: Loss = build_loss(config)
+        self.generator: nn.Module = instantiate(config["model"]["generator"]).to(device)
+        self.discriminator: nn.Module = instantiate(config["model"]["discriminator"]).to(device)
+        for module in self.discriminator.modules():
+            for name, child in module.named_children():
+                if type(child).__name__ == "Dropout":  # notebooks use torch's own
+                    setattr(module, name, nn.Dropout(child.dropped / 256))
+        recipe = config["loss"]
+        self.g_opt = instantiate(recipe["optimizer"], params=self.generator.parameters())
+        self.d_opt = instantiate(recipe["optimizer"], params=self.discriminator.parameters())
+        self._batches = self._endless()
+
+    def step(self) -> None:
+        """n_critic discriminator updates and a generator update, each loss read at once."""
+        for _ in range(self.config["loss"]["n_critic"]):
+            real, labels = (tensor.to(self.device) for tensor in next(self._batches))
+            fake = self.generator(self._latents(len(real)), labels)
+            d_loss = self.loss.d_loss(
+                self.discriminator(real, labels), self.discriminator(fake.detach(), labels)
+            )
+            penalty = self.loss.penalty(lambda x, y=labels: self.discriminator(x, y), real, fake.detach())
+            if penalty is not None:
+                d_loss = d_loss + penalty
+            self.d_opt.zero_grad()
+            d_loss.backward()
+            self.d_opt.step()
+            self.loss.constrain(self.discriminator)
+            d_loss.item()
+        fake = self.generator(self._latents(len(real)), labels)
+        g_loss = self.loss.g_loss(self.discriminator(fake, labels))
+        self.g_opt.zero_grad()
+        g_loss.backward()
+        self.g_opt.step()
+        g_loss.item()
+
+    def _latents(self, count: int) -> Tensor:
+        return torch.randn(count, self.config["model"]["z_dim"], device=self.device)
+
+    def _endless(self) -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            yield from self.loader
+
+
+def count_work(config: Config, dataset: Dataset, device: torch.device) -> tuple[float, float]:
+    """FLOP of one step, by torch's counter, and the fewest bytes it must move.
+
+    Bytes: each parameter, its gradient and its two optimiser moments are read and written once per update of
+    its network, in float32; images and activations could in principle stay in cache and are left out.
+    """
+    training = Training(config, dataset, device)
+    with FlopCounterMode(display=False) as counter:
+        training.do_step()
+    parameters = training.gan.parameter_counts()
+    updates = parameters["generator"] + parameters["discriminator"] * config["loss"]["n_critic"]
+    return float(counter.get_total_flops()), updates * 4.0 * 2 * 4
+
+
+def measure_peak(device: torch.device, precision: str, size: int = 2048, copies: int = 1 << 28) -> Peak:
+    """The best of five: a size×size matrix product and a copy of `copies` bytes, read and written."""
+    dtype = getattr(torch, precision)
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    source = torch.empty(copies, dtype=torch.uint8, device=device).random_()
+    target = torch.empty_like(source)
+    product = min(timed(lambda: torch.mm(left, right), 4, device) for _ in range(5))
+    copy = min(timed(lambda: target.copy_(source), 2, device) for _ in range(5))
+    return Peak(2 * size**3 / product, 2 * copies / copy)
+
+
+def describe_machine(device: torch.device, peaks: dict[str, Peak]) -> str:
+    """The machine and its measured peaks in words."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+    rates = "; ".join(
+        f"{precision}: {peak.flops / 1e9:,.0f} GFLOP/s, {peak.bandwidth / 1e9:.1f} GB/s"
+        for precision, peak in sorted(peaks.items())
+    )
+    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}. Measured peak: {rates}.\n"
+
+
+def processor_name() -> str:
+    """The processor's name as Linux gives it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()
