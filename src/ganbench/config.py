@@ -413,6 +413,12 @@ _AT_LEAST = {
     "eval.dc_k": 1,
 }
 
+_AT_MOST = {
+    "seed": 2**63 - 1,
+    "eval.seed": 2**63 - 1,
+    "train.log_every": 100_000,  # the metrics of an interval stay on the device until it ends
+}
+
 _POSITIVE = ("train.epochs", "loss.optimizer.lr", "loss.d_lr", "loss.g_lr")
 
 _ONE_OF = {
@@ -430,8 +436,9 @@ def _check_ranges(config: Config) -> None:
         value = _get(config, key)
         if value is not None and value < least:
             raise ConfigError(f"{key}={value}: must be an integer of at least {least}; try {key}={least}")
-    if config["seed"] >= 2**63:
-        raise ConfigError(f"seed={config['seed']}: must be below 2**63; try seed=0")
+    for key, most in _AT_MOST.items():
+        if _get(config, key) > most:
+            raise ConfigError(f"{key}={_get(config, key)}: must be at most {most}")
     for key in _POSITIVE:
         value = _get(config, key)
         if value is not None and not (_is_number(value) and 0 < value < math.inf):

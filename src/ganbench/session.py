@@ -30,7 +30,7 @@ from ganbench.engine.loop import DivergedError, Training
 from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError, UserError
 from ganbench.evaluation import RunScorer, packed
-from ganbench.runs import RunDirectory, RunHeldError
+from ganbench.runs import NewerSchemaError, RunDirectory, RunHeldError
 
 PACKAGES = ("ganbench", "torch", "torchvision", "numpy", "hydra-core", "torch-fidelity")
 
@@ -66,11 +66,13 @@ def train_run(config: Config, path: Path | None = None, records: Mapping[str, st
         UserError: refused before a run directory was made: configuration, device, data, folder.
         Interrupted: a signal came; the run directory is consistent and resumable.
     """
-    path = path or run_path(config)
     device = resolve_device(config["device"])
     check_recipe(config)
     set_up(config["threads"], config["deterministic"])
-    if not config["force"] and (done := _already_complete(path)):
+    if path is not None:
+        _require_own(path)
+    path = path or run_path(config)
+    if done := _already_complete(path, config):
         return done
     dataset = build_dataset(config["dataset"])
     _check_dataset(config, dataset)
@@ -82,7 +84,7 @@ def train_run(config: Config, path: Path | None = None, records: Mapping[str, st
         return Outcome(path, runs.RUNNING, str(error), skipped=True)
     try:
         # Another process may have finished it between the first look and the lock.
-        if not config["force"] and (done := _already_complete(path)):
+        if done := _already_complete(path, config):
             return done
         run.sweep_temporaries()
         if config["force"] or not _same_run(path, configuration.identity(config)):
@@ -130,18 +132,40 @@ def _train(
     return _end(run, runs.COMPLETED, None)
 
 
-def _already_complete(path: Path) -> Outcome | None:
+def _require_own(path: Path) -> None:
+    """Refuse a folder of the user's choice that holds something else than a run."""
+    if path.is_dir() and any(path.iterdir()):
+        try:
+            runs.read_run(path)
+        except RunError as error:
+            raise RunError(
+                f"hydra.run.dir={path}: neither empty nor a run directory ({error}); choose another folder"
+            ) from error
+
+
+def _already_complete(path: Path, config: Config) -> Outcome | None:
+    """The outcome of a run that needs no training, None for one that does.
+
+    Raises:
+        RunError: the folder holds another run, or one of a newer ganbench.
+    """
     if not (path / "run.json").exists():
         return None
     try:
-        status = runs.read_run(path).status
+        record = runs.read_run(path)
+    except NewerSchemaError:
+        raise
     except RunError as error:
         log.warning("%s; training it anew", error)
         return None
-    if status != runs.COMPLETED:
+    if config["force"]:
+        return None
+    if record.info.get("config_hash") != configuration.identity(config):
+        raise RunError(f"{path}: holds another run; choose another folder, or force=true to replace it")
+    if record.status != runs.COMPLETED:
         return None
     log.info("%s: complete, skipped (force=true trains it anew)", path)
-    return Outcome(path, status, skipped=True)
+    return Outcome(path, record.status, skipped=True)
 
 
 def _check_dataset(config: Config, dataset: Dataset) -> None:
