@@ -1,0 +1,125 @@
+"""`ganbench compare`: tables, verdicts and figures from past runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import NoReturn
+
+from ganbench.errors import UserError
+
+FORMATS = ("table", "markdown", "csv", "latex", "json", "html")
+
+EPILOG = """examples:
+  ganbench compare outputs/mnist --where loss=bce,lsgan --by kid
+  ganbench compare --test --baseline bce
+  ganbench compare --at images=200000 --stat mean
+  ganbench compare --out report --published"""
+
+
+def main(argv: list[str]) -> int:
+    """Print the comparison, write it with --out; 0, whatever the runs' own fate was.
+
+    Raises:
+        UserError: bad usage, no runs, or a folder that cannot be written.
+    """
+    arguments = parser().parse_args(argv)
+    from ganbench.report.bundle import render, write_bundle
+    from ganbench.report.comparison import Options, compare
+    from ganbench.report.protocol import Budget
+
+    report = compare(
+        Options(
+            roots=arguments.roots or ["outputs"],
+            where=arguments.where,
+            by=arguments.by,
+            stat=arguments.stat,
+            weights=arguments.weights,
+            extractor=arguments.extractor,
+            split=arguments.split,
+            at=Budget.parse(arguments.at) if arguments.at else None,
+            test=arguments.test,
+            baseline=arguments.baseline,
+            unpaired=arguments.unpaired,
+            published=arguments.published,
+        )
+    )
+    if arguments.out:
+        written = write_bundle(report, arguments.out)
+        print(f"wrote {len(written)} files to {arguments.out}, first {written[0]}", file=sys.stderr)
+    _print(render(report, arguments.format))
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that reports bad usage the way every command does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"compare: {message}; see `ganbench compare --help`")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    made = _Parser(
+        prog="ganbench compare",
+        description="Tables, verdicts and figures from past runs. Loads no torch.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = made.add_argument
+    add(
+        "roots",
+        nargs="*",
+        metavar="ROOT",
+        help="folders that hold run directories (default: outputs)",
+    )
+    add(
+        "--by",
+        default="fid",
+        metavar="COLUMN",
+        help="sort by, test and mark this column (default: fid)",
+    )
+    add(
+        "--where",
+        action="append",
+        default=[],
+        metavar="KEY=A,B",
+        help="only these runs; may be repeated",
+    )
+    add(
+        "--stat",
+        choices=("median", "mean"),
+        default="median",
+        help="median [quartiles] or mean ± std",
+    )
+    add("--weights", choices=("last", "best"), default="last", help="score of which weights")
+    add("--extractor", metavar="NAME", help="judge, judge_b, inception, or all")
+    add("--split", choices=("test", "train"), help="only scores against this reference split")
+    add("--at", metavar="AXIS=N", help="equal budget: images=N, seconds=S or steps=N of training")
+    add(
+        "--test",
+        action="store_true",
+        help="say which recipe is better, with intervals and p-values",
+    )
+    add(
+        "--baseline",
+        metavar="ROW",
+        help="test against this row only: its label, or key=value (implies --test)",
+    )
+    add("--unpaired", action="store_true", help="do not pair the runs by seed in --test")
+    add(
+        "--published",
+        action="store_true",
+        help="add figures from the literature, apart and never ranked",
+    )
+    add("--format", choices=FORMATS, default="table", help="what to print (default: table)")
+    add("--out", metavar="DIR", help="write every format and the figures there")
+    return made
+
+
+def _print(text: str) -> None:
+    """To stdout; a letter that the terminal's encoding lacks becomes a question mark."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    sys.stdout.write(text)

@@ -1,0 +1,218 @@
+"""From folders to runs: find them, check them, and say of each that cannot be used why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ganbench.errors import RunError, UserError
+from ganbench.report.columns import finite
+from ganbench.report.text import clean, listed, setting
+from ganbench.runs import RunRecord, find_runs, read_run
+
+NAMES = ("dataset", "model", "loss")
+
+HOUSEKEEPING = frozenset(
+    {
+        "seed", "device", "compile", "force", "output_root", "deterministic", "threads", "progress", "logger",
+        "dataset.root", "train.log_every", "train.sample_every", "train.checkpoint_every",
+    }
+)  # fmt: skip
+"""Keys in which the runs of one recipe may differ; so may all of ``eval.*``, which the protocol tells."""
+
+_MAX_DEPTH = 10
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something below a root that could not be used."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(eq=False)
+class Run:
+    """One run directory. `config` is flat with dotted keys; `records` are the usable score records."""
+
+    path: Path
+    config: JsonObject
+    info: JsonObject
+    records: list[JsonObject]
+    seed: int
+    status: str
+    reason: str
+    source: RunRecord = field(repr=False)
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Dataset, model and loss by name."""
+        said = self.info.get("name")
+        said = said if isinstance(said, Mapping) else {}
+        return {
+            name: clean(self.config.get(f"{name}.name") or said.get(name) or _last_part(self.config, name))
+            for name in NAMES
+        }
+
+    @cached_property
+    def settings(self) -> dict[str, str]:
+        """Every config key that makes the recipe, as text."""
+        return {
+            key: setting(value)
+            for key, value in self.config.items()
+            if key not in HOUSEKEEPING and not key.startswith(("eval.", "logger."))
+        }
+
+    @cached_property
+    def recipe(self) -> frozenset[tuple[str, str]]:
+        """What the runs of one recipe share."""
+        return frozenset(self.settings.items())
+
+    @property
+    def n_critic(self) -> int:
+        """Discriminator updates a step."""
+        value = finite(self.config.get("loss.n_critic"))
+        return 1 if value is None else int(value)
+
+    def lookup(self, key: str) -> str | None:
+        """A setting by dotted key or short name (dataset, model, loss, seed, status); None if absent."""
+        short = {**self.names, "seed": str(self.seed), "status": self.status}
+        if key in short:
+            return short[key]
+        return setting(self.config[key]) if key in self.config else None
+
+    def measured(self, key: str) -> float | None:
+        """A finite number of run.json, by dotted key."""
+        node: Any = self.info
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        return finite(node)
+
+    @cached_property
+    def history(self) -> list[dict[str, float]]:
+        """Rows of history.csv, read when asked for; empty where damaged."""
+        try:
+            return self.source.history
+        except RunError:
+            return []
+
+
+@dataclass
+class Collection:
+    """The usable runs below the roots, and what was skipped."""
+
+    roots: list[Path]
+    runs: list[Run]
+    skipped: list[Skipped]
+
+
+def collect(roots: Iterable[str | Path]) -> Collection:
+    """Read every run directory below `roots`.
+
+    Raises:
+        UserError: a root is missing or a file, or there is no usable run below any of them.
+    """
+    folders = [_folder(root) for root in roots]
+    paths: dict[Path, Path] = {}
+    for folder in folders:
+        for path in find_runs(folder):
+            paths.setdefault(path.resolve() if len(folders) > 1 else path, path)
+    runs: list[Run] = []
+    skipped: list[Skipped] = []
+    for path in paths.values():
+        try:
+            run, notes = _read(path)
+        except (RunError, RecursionError) as error:
+            skipped.append(Skipped(path, _without_path(error, path)))
+            continue
+        runs.append(run)
+        skipped += [Skipped(path, note) for note in notes]
+    if not runs:
+        raise _nothing(folders, skipped)
+    return Collection(folders, runs, skipped)
+
+
+def _folder(root: str | Path) -> Path:
+    path = Path(root)
+    if path.is_dir():
+        return path
+    what = "is a file, not a folder" if path.exists() else "does not exist"
+    raise UserError(
+        f"ROOT {clean(root)}: {what} (looked in {path.absolute()}); give a folder that holds run directories"
+    )
+
+
+def _nothing(folders: list[Path], skipped: list[Skipped]) -> UserError:
+    where = listed(str(folder.absolute()) for folder in folders)
+    if skipped:
+        first = skipped[0]
+        return UserError(
+            f"no usable run below {where}: {len(skipped):,} skipped, the first {first.path}: {first.reason}"
+        )
+    return UserError(f"no runs found below {where}; train some with `ganbench train`, or name their folder")
+
+
+def _read(path: Path) -> tuple[Run, list[str]]:
+    """One run and remarks about its unusable score records.
+
+    Raises:
+        RunError: the directory cannot be used at all.
+    """
+    source = read_run(path)
+    flat = flatten(source.config)
+    seed = source.info.get("seed", flat.get("seed"))
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise RunError(f"seed: must be an integer, is {clean(repr(seed))}")
+    records, notes = _usable(source.scores)
+    reason = clean(source.reason or "")
+    return Run(path, flat, source.info, records, seed, source.status, reason, source), notes
+
+
+def _usable(scores: list[JsonObject]) -> tuple[list[JsonObject], list[str]]:
+    records, notes = [], []
+    for index, record in enumerate(scores):
+        lacking = [key for key in ("protocol", "values") if not isinstance(record.get(key), Mapping)]
+        problem = f"has no {lacking[0]}" if lacking else None
+        if not lacking and _is_deep(record["protocol"]):
+            problem = f"its protocol is nested deeper than {_MAX_DEPTH} levels"
+        if problem:
+            notes.append(f"scores.json, record {index + 1}: {problem}; the rest of the run is used")
+        else:
+            records.append(record)
+    return records, notes
+
+
+def _is_deep(node: Any, levels: int = _MAX_DEPTH) -> bool:
+    children = node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
+    return levels == 0 or any(_is_deep(child, levels - 1) for child in children)
+
+
+def flatten(node: Mapping[Any, Any], prefix: str = "") -> JsonObject:
+    """Nested mappings as one, with dotted keys. Lists stay values.
+
+    >>> flatten({"a": {"b": 1, "c": [2]}})
+    {'a.b': 1, 'a.c': [2]}
+    """
+    flat: JsonObject = {}
+    for key, value in node.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{name}."))
+        else:
+            flat[name] = value
+    return flat
+
+
+def _last_part(config: JsonObject, group: str) -> str:
+    target = config.get(f"{group}._target_") or config.get(f"{group}.generator._target_") or "unnamed"
+    return str(target).rsplit(".", 1)[-1]
+
+
+def _without_path(error: Exception, path: Path) -> str:
+    """The reason alone: the path stands before it in every list."""
+    return clean(str(error).replace(f"{path}/", "").removeprefix(f"{path}: "))

@@ -1,0 +1,205 @@
+"""The whole comparison: what was asked, the tables that answer it, and what could not be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ganbench.errors import UserError
+from ganbench.report.aggregate import build_table, group, sort_rows
+from ganbench.report.collect import Collection, Run, Skipped, collect
+from ganbench.report.columns import COLUMNS, Column, find_column, unknown_column
+from ganbench.report.floors import attach_floors
+from ganbench.report.judging import Question, add_verdicts
+from ganbench.report.protocol import Budget, Pick, Protocol, at_budget, order, reported
+from ganbench.report.published import Source, load_published
+from ganbench.report.remarks import remark_other_judge, remark_protocols
+from ganbench.report.table import Stat, Table
+from ganbench.report.text import clean, listed
+from ganbench.report.where import select
+
+Picks = dict[Run, dict[Protocol, Pick]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to compare and how; the flags of ``ganbench compare``."""
+
+    roots: Sequence[str | Path] = ("outputs",)
+    where: Sequence[str] = ()
+    by: str = "fid"
+    stat: Stat = "median"
+    weights: Literal["last", "best"] = "last"
+    extractor: str | None = None
+    split: str | None = None
+    at: Budget | None = None
+    test: bool = False
+    baseline: str | None = None
+    unpaired: bool = False
+    published: bool = False
+
+    @property
+    def question(self) -> Question:
+        """What a test of these options would test."""
+        return Question(self.by, self.baseline, self.unpaired)
+
+
+@dataclass
+class Report:
+    """The tables with everything that has to stand beside them."""
+
+    options: Options
+    tables: list[Table]
+    skipped: list[Skipped]
+    notes: list[str] = field(default_factory=list)
+    published: list[Source] = field(default_factory=list)
+
+    @property
+    def runs(self) -> list[Run]:
+        """Every run of every table, once."""
+        return list(dict.fromkeys(run for table in self.tables for run in table.runs))
+
+
+def compare(options: Options) -> Report:
+    """Collect runs and build the tables.
+
+    Raises:
+        UserError: no runs, unknown column or key, a filter that matches nothing.
+    """
+    if options.at and options.weights == "best":
+        raise UserError("--at with --weights best: scores during training are of the weights of that moment")
+    collection = collect(options.roots)
+    runs = select(collection.runs, options.where)
+    column = _check_by(options.by, runs)
+    picks: Picks = {
+        run: at_budget(run, options.at) if options.at else reported(run, options.weights) for run in runs
+    }
+    _check_picks(options, picks)
+    everything = _tables(options, picks, column)
+    shown, hidden = _shown(options, everything)
+    report = Report(options, [*shown, *_unscored(options, picks, shown)], collection.skipped)
+    report.notes += _hidden_notes(hidden)
+    by = column.name if column else options.by
+    for table in report.tables:
+        table.by = column if column and column.better else COLUMNS["fid"]
+        sort_rows(table, by)
+    for table in everything:
+        remark_other_judge(table, everything)
+    remark_protocols(shown)
+    attach_floors(shown, _floor_folders(collection, runs))
+    if options.test or options.baseline:
+        add_verdicts(report.tables, options.question)
+    if options.published:
+        report.published = load_published()
+    return report
+
+
+# --- which runs -------------------------------------------------------------------------------------
+
+
+def _check_by(by: str, runs: Sequence[Run]) -> Column | None:
+    column = find_column(by)
+    others = ["n", "steps", "images", "critic steps", "dataset", "model", "loss"]
+    if column is None and by not in others and all(run.lookup(by) is None for run in runs):
+        raise unknown_column(by, others)
+    return column
+
+
+def _check_picks(options: Options, picks: Picks) -> None:
+    if options.at and not any(picks.values()):
+        scored = any(record.get("when") == "training" for run in picks for record in run.records)
+        why = "no run reached it with a score" if scored else "no run has scores taken during training"
+        raise UserError(f"--at {options.at}: {why}; train with eval.every=N, or choose a smaller budget")
+
+
+# --- which tables -----------------------------------------------------------------------------------
+
+
+def _tables(options: Options, picks: Picks, column: Column | None) -> list[Table]:
+    """One table a protocol, of the recipes it scored and those of its dataset that have no score at all."""
+    groups = group(picks)
+    tables = []
+    for protocol in order({protocol for found in picks.values() for protocol in found}):
+        members = [
+            runs
+            for runs in groups
+            if any(protocol in picks[run] for run in runs)
+            or (runs[0].names["dataset"] == protocol.dataset and not any(picks[run] for run in runs))
+        ]
+        tables.append(
+            build_table(protocol, members, picks, options.stat, options.weights, options.at, column)
+        )
+    return tables
+
+
+def _shown(options: Options, tables: list[Table]) -> tuple[list[Table], list[Table]]:
+    """The tables asked for; unasked, those whose runs all stand in a better one are left out.
+
+    The second judge is there to check the first, and scores against the train split to choose
+    checkpoints.
+    """
+    if options.extractor or options.split:
+        kept = [
+            table
+            for table in tables
+            if table.protocol
+            and options.extractor in (None, "all", table.protocol.extractor)
+            and options.split in (None, table.protocol.split)
+        ]
+        if tables and not kept:
+            there = sorted({f"{t.protocol.extractor}/{t.protocol.split}" for t in tables if t.protocol})
+            asked = "/".join(text for text in (options.extractor, options.split) if text)
+            raise UserError(
+                f"--extractor/--split {clean(asked)}: no run was scored so; there is {listed(there)}"
+            )
+        return kept, []
+    hidden = [table for table in tables if _is_covered(table, tables)]
+    return [table for table in tables if table not in hidden], hidden
+
+
+def _is_covered(table: Table, tables: Sequence[Table]) -> bool:
+    own = {pick.run for row in table.rows for pick in row.picks.values()}
+    for other in tables:
+        if other is table or not (table.protocol and other.protocol) or table.dataset != other.dataset:
+            continue
+        here, there = table.protocol, other.protocol
+        checks = here.extractor == "judge_b" and there.extractor == "judge" and here.split == there.split
+        chooses = here.split == "train" and there.split == "test" and here.extractor == there.extractor
+        if (checks or chooses) and own <= {pick.run for row in other.rows for pick in row.picks.values()}:
+            return True
+    return False
+
+
+def _unscored(options: Options, picks: Picks, shown: Sequence[Table]) -> list[Table]:
+    """Tables without scores, one a dataset, for the recipes that no other table shows."""
+    seen = {run for table in shown for run in table.runs}
+    left: dict[str, list[list[Run]]] = {}
+    for runs in group(picks):
+        # With --extractor or --split the rest was left out on purpose; runs without scores stay visible.
+        if not any(run in seen for run in runs) and not any(picks[run] for run in runs):
+            left.setdefault(runs[0].names["dataset"], []).append(runs)
+    return [
+        build_table(None, groups, picks, options.stat, options.weights, options.at)
+        for _, groups in sorted(left.items())
+    ]
+
+
+def _hidden_notes(hidden: Sequence[Table]) -> list[str]:
+    return [
+        f"not shown: {table.dataset} by {table.protocol.extractor} against the {table.protocol.split} split "
+        f"(the same runs; --extractor {table.protocol.extractor} --split {table.protocol.split})"
+        for table in hidden
+        if table.protocol
+    ]
+
+
+# --- notes ------------------------------------------------------------------------------------------
+
+
+def _floor_folders(collection: Collection, runs: Sequence[Run]) -> list[Path]:
+    """Where ``floors/`` may lie: the outputs root is at or a few levels above what was compared."""
+    places = [place for root in collection.roots for place in (root, *root.absolute().parents[:4])]
+    places += [run.path.absolute().parents[3] for run in runs[:1] if len(run.path.absolute().parents) > 3]
+    return [place / "floors" for place in dict.fromkeys(places) if (place / "floors").is_dir()]

@@ -1,0 +1,76 @@
+"""The figures of a report. Matplotlib is imported only when one is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from ganbench.report.comparison import Report
+from ganbench.report.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# name: title, module, function, name of its caption
+_FIGURES = {
+    "scores": ("Scores", "bars", "scores", "CAPTION_SCORES"),
+    "kid": ("KID with its spread", "kid", "kid", "CAPTION"),
+    "classes": ("Classes", "classes", "classes", "CAPTION"),
+    "quality": ("Quality against training time", "quality", "quality", "CAPTION"),
+    "radar": ("Quality, consistency and speed", "radar", "radar", "CAPTION"),
+    "time": ("Training time", "bars", "time", "CAPTION_TIME"),
+    "losses": ("Losses", "losses", "losses", "CAPTION"),
+    "samples": ("Final samples", "samples", "samples", "CAPTION"),
+}
+
+DPI = 130
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure of one table in the formats asked for, as the bytes of a file each."""
+
+    table: int
+    name: str
+    title: str
+    caption: str
+    files: dict[str, bytes]
+
+
+def draw_all(report: Report, formats: Iterable[str] = ("png", "pdf", "svg")) -> list[Drawing]:
+    """Every figure that the tables have data for."""
+    from ganbench.report.figures.style import house_style
+
+    chosen = tuple(formats)
+    drawings = []
+    with house_style():
+        for index, table in enumerate(report.tables, start=1):
+            for name in _FIGURES:
+                drawing = _draw(table, index, name, chosen)
+                if drawing:
+                    drawings.append(drawing)
+    return drawings
+
+
+def _draw(table: Table, index: int, name: str, formats: tuple[str, ...]) -> Drawing | None:
+    title, module_name, function, caption = _FIGURES[name]
+    module = import_module(f"ganbench.report.figures.{module_name}")
+    draw: Callable[[Table], Figure | None] = getattr(module, function)
+    figure = draw(table)
+    if figure is None:
+        return None
+    files = {form: _save(figure, form) for form in formats}
+    return Drawing(index, name, title, getattr(module, caption), files)
+
+
+def _save(figure: Figure, form: str) -> bytes:
+    """The figure as a file without a date, so that the same runs give the same bytes."""
+    stream = BytesIO()
+    dates = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    figure.savefig(stream, format=form, dpi=DPI, metadata={**dates.get(form, {})})
+    # The layout is settled by the first drawing; solving it again for each format takes seconds.
+    figure.set_layout_engine("none")
+    return stream.getvalue()

@@ -1,0 +1,116 @@
+"""Verdicts on the rows of a table: which pairs are compared, and what the seeds there could decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from ganbench.errors import UserError
+from ganbench.report.aggregate import row_value
+from ganbench.report.columns import COLUMNS, Column, find_column
+from ganbench.report.table import Row, Table
+from ganbench.report.text import clean, listed
+from ganbench.report.verdicts import ALPHA, judge_pairs, seeds_needed
+from ganbench.report.where import matches
+
+MAX_PAIRS = 2_000
+"""More pairs of one table than this are not tested unasked: nobody reads them."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to test: the column, against which row (None: all pairs), and whether seeds may pair runs."""
+
+    by: str = "fid"
+    baseline: str | None = None
+    unpaired: bool = False
+
+
+def add_verdicts(tables: Sequence[Table], question: Question, asked: bool = True) -> None:
+    """Test the recipes of each table against each other, or against the baseline.
+
+    Unless `asked`, a table with more than `MAX_PAIRS` pairs is left out.
+
+    Raises:
+        UserError: the column has no better direction, or the baseline is not one row of a table.
+    """
+    column = _column(question.by, asked)
+    baselines = [_baseline(question.baseline, table) for table in tables]
+    if question.baseline and not any(baselines):
+        labels = dict.fromkeys(row.label for table in tables for row in table.rows)
+        raise UserError(f"--baseline {clean(question.baseline)}: no such row; rows: {listed(labels, 20)}")
+    for table, baseline in zip(tables, baselines, strict=True):
+        table.by = column
+        values: dict[str, Mapping[int, float]] = {
+            row.label: row.cells[column.name].values for row in table.rows if column.name in row.cells
+        }
+        pairs = list(combinations(values, 2))
+        if question.baseline:
+            chosen = baseline.label if baseline else ""
+            pairs = [(name, chosen) for name in values if name != chosen and chosen in values]
+        if len(pairs) > MAX_PAIRS and not asked:
+            table.verdict_notes = [
+                f"{len(pairs):,} pairs were not tested; choose a --baseline or use --where"
+            ]
+            continue
+        table.verdicts = judge_pairs(pairs, values, column.better == "lower", not question.unpaired)
+        table.verdict_notes = _out_of_reach(table, question)
+
+
+def _column(by: str, asked: bool) -> Column:
+    column = find_column(by)
+    if column and column.better:
+        return column
+    if column and asked:
+        raise UserError(f"--by {clean(by)}: has no better or worse to test; use e.g. --by fid with --test")
+    return COLUMNS["fid"]
+
+
+def _baseline(text: str | None, table: Table) -> Row | None:
+    """The row with that label, that value in a column, or those ``key=value`` pairs."""
+    if text is None:
+        return None
+    exact = [row for row in table.rows if row.label == text]
+    if exact:
+        return exact[0]
+    if "=" in text:
+        pairs = [part.partition("=")[::2] for part in text.split(",")]
+        found = [row for row in table.rows if all(matches(row_value(row, k), [v]) for k, v in pairs)]
+    else:
+        found = [row for row in table.rows if text in row.recipe.values() or text in _names(row)]
+    if len(found) > 1:
+        raise UserError(
+            f"--baseline {clean(text)}: {len(found)} rows fit; name one: {listed(row.label for row in found)}"
+        )
+    return found[0] if found else None
+
+
+def _names(row: Row) -> list[str]:
+    return list(row.runs[0].names.values())
+
+
+def _out_of_reach(table: Table, question: Question) -> list[str]:
+    """Where no data could have given a verdict: say so, and what would help."""
+    tested = [verdict for verdict in table.verdicts if verdict.smallest_p is not None]
+    stuck = [verdict for verdict in tested if not verdict.could_decide]
+    if not stuck:
+        return []
+    sizes = sorted({(v.n_first, v.n_second, v.paired, v.smallest_p) for v in stuck}, key=str)
+    told = "; ".join(
+        f"n={a}" + ("" if a == b else f"/{b}") + f" {'paired' if paired else 'unpaired'}: {least:.2g}"
+        for a, b, paired, least in sizes[:4]
+    )
+    paired, unpaired = seeds_needed(len(tested), True), seeds_needed(len(tested), False)
+    ways = [
+        f"seeds a side for a verdict from {len(tested)} comparisons: {paired} paired, {unpaired} unpaired"
+    ]
+    if not question.baseline and len(tested) > 1:
+        ways.append("--baseline makes fewer comparisons")
+    if any(verdict.paired for verdict in stuck):
+        ways.append("--unpaired gives up the pairing (decide before looking)")
+    return [
+        f"in {len(stuck)} of {len(tested)} comparisons no data could have reached p <= {ALPHA} "
+        f"(smallest possible p after Holm's correction: {told})",
+        "; ".join(ways),
+    ]

@@ -1,0 +1,234 @@
+"""Which score of a run counts, and under which protocol; two protocols are never ranked together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ganbench.errors import UserError
+from ganbench.report.collect import JsonObject, Run, flatten
+from ganbench.report.columns import finite
+from ganbench.report.text import clean, count, setting
+
+FREE = frozenset({"seed"})
+"""Settings of a protocol that change the draw of images and nothing else."""
+
+AXES = {"images": "images", "seconds": "train_seconds", "steps": "step"}
+_PROGRESS = {"images": "images_seen", "seconds": "seconds.train", "steps": "steps_done"}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Every setting of how scores were made, as sorted pairs of dotted key and text."""
+
+    settings: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Protocol:
+        """The protocol of one score record."""
+        settings = record["protocol"]
+        # Thousands of records share a few protocols.
+        told = repr(settings)
+        if told not in _KNOWN:
+            if len(_KNOWN) >= 10_000:
+                _KNOWN.clear()
+            flat = flatten(settings)
+            pairs = sorted((clean(k), setting(v)) for k, v in flat.items() if k not in FREE)
+            _KNOWN[told] = cls(tuple(pairs))
+        return _KNOWN[told]
+
+    @cached_property
+    def as_dict(self) -> dict[str, str]:
+        """The settings by dotted key."""
+        return dict(self.settings)
+
+    def get(self, key: str, default: str = "?") -> str:
+        """One setting."""
+        return self.as_dict.get(key, default)
+
+    @property
+    def dataset(self) -> str:
+        """Name of the reference's dataset."""
+        return self.get("reference.dataset")
+
+    @property
+    def extractor(self) -> str:
+        """Name of the feature extractor."""
+        return self.get("extractor")
+
+    @property
+    def split(self) -> str:
+        """The reference's split."""
+        return self.get("reference.split")
+
+    def differences(self, other: Protocol, ignore: Iterable[str] = ()) -> list[str]:
+        """The settings in which two protocols differ, ``key here (there)``."""
+        keys = sorted({*self.as_dict, *other.as_dict} - set(ignore))
+        told = [key for key in keys if self.as_dict.get(key) != other.as_dict.get(key)]
+        # Another dataset or extractor brings other hashes along; naming the cause is enough.
+        if "reference.dataset" in told:
+            told = [k for k in told if k not in ("reference.sha256", "extractor_sha256", "reference.count")]
+        if "reference.split" in told:
+            told = [k for k in told if k not in ("reference.sha256", "reference.count")]
+        if "extractor" in told:
+            told = [key for key in told if key != "extractor_sha256"]
+        return [f"{key} {_short(self.get(key, 'unset'))} ({_short(other.get(key, 'unset'))})" for key in told]
+
+    def describe(self) -> str:
+        """One line for a table's head."""
+        real = count(finite(_as_number(self.get("reference.count"))))
+        made = count(finite(_as_number(self.get("num_generated"))))
+        return (
+            f"{made} generated against {real} real images of {self.dataset} ({self.split} split); "
+            f"extractor {self.extractor} ({_short(self.get('extractor_sha256'))}), "
+            f"protocol v{self.get('version')}"
+        )
+
+
+_KNOWN: dict[str, Protocol] = {}
+
+
+@dataclass(frozen=True)
+class Pick:
+    """The score of a run that counts under one protocol."""
+
+    run: Run
+    record: JsonObject
+
+    def value(self, name: str, key: str) -> float | None:
+        """The value of a column: `key` in the record, or what the run itself measured."""
+        if key:
+            return finite(self.record["values"].get(key))
+        if name == "seconds":
+            return self.seconds
+        if self.images is None or self.seconds is None or self.seconds <= 0:
+            return None
+        return self.images / self.seconds
+
+    @property
+    def is_midway(self) -> bool:
+        """Taken during training, so that the run's own totals do not describe it."""
+        return self.record.get("when") == "training"
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of training that led to this score."""
+        if self.is_midway:
+            return finite(self.record.get("train_seconds"))
+        return self.run.measured("seconds.train")
+
+    @property
+    def images(self) -> float | None:
+        """Real images the discriminator had seen."""
+        if self.is_midway:
+            return finite(self.record.get("images"))
+        return self.run.measured("images_seen")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Compare at an equal amount of ``images``, ``seconds`` or ``steps``."""
+
+    axis: str
+    limit: float
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """From ``images=200000``.
+
+        Raises:
+            UserError: another axis, or no positive number.
+        """
+        axis, _, value = text.partition("=")
+        limit = finite(_as_number(value.replace("_", "")))
+        if axis not in AXES or limit is None or limit <= 0:
+            raise UserError(
+                f"--at {clean(text)}: must be images=N, seconds=S or steps=N with a positive number, "
+                "e.g. --at images=200000"
+            )
+        return cls(axis, limit)
+
+    def __str__(self) -> str:
+        return f"{self.axis}={setting(self.limit)}"
+
+
+def reported(run: Run, weights: str) -> dict[Protocol, Pick]:
+    """The newest score after training under each protocol, with the weights asked for."""
+    newest: dict[Protocol, JsonObject] = {}
+    for record in run.records:
+        if record.get("when") not in ("final", "evaluate") or record.get("weights", "last") != weights:
+            continue
+        protocol = Protocol.of(record)
+        held = newest.get(protocol)
+        if held is None or str(record.get("created_at") or "") >= str(held.get("created_at") or ""):
+            newest[protocol] = record
+    return {protocol: Pick(run, record) for protocol, record in newest.items()}
+
+
+def at_budget(run: Run, budget: Budget) -> dict[Protocol, Pick]:
+    """The last score taken during training at or before the budget, under each protocol.
+
+    Empty for a run that never got so far: its score would be one of a smaller budget.
+    """
+    if not reached(run, budget):
+        return {}
+    key = AXES[budget.axis]
+    held: dict[Protocol, tuple[float, JsonObject]] = {}
+    for record in run.records:
+        position = finite(record.get(key))
+        if record.get("when") != "training" or position is None or position > budget.limit:
+            continue
+        protocol = Protocol.of(record)
+        if protocol not in held or position >= held[protocol][0]:
+            held[protocol] = position, record
+    return {protocol: Pick(run, record) for protocol, (_, record) in held.items()}
+
+
+def progress(run: Run, axis: str) -> float:
+    """How far the run got, by its own account or by its scores."""
+    positions = [finite(record.get(AXES[axis])) for record in run.records]
+    known = [p for p in (run.measured(_PROGRESS[axis]), *positions) if p is not None]
+    return max(known, default=0.0)
+
+
+def reached(run: Run, budget: Budget) -> bool:
+    """Whether the run got as far as the budget."""
+    return progress(run, budget.axis) >= budget.limit * (1 - 1e-9)
+
+
+def training_picks(run: Run, protocol: Protocol | None = None) -> list[Pick]:
+    """All scores taken during training, in order of steps; under one protocol if given."""
+    picks = [
+        Pick(run, record)
+        for record in run.records
+        if record.get("when") == "training" and (protocol is None or Protocol.of(record) == protocol)
+    ]
+    return sorted(picks, key=lambda pick: finite(pick.record.get("step")) or 0.0)
+
+
+def order(protocols: Iterable[Protocol]) -> list[Protocol]:
+    """By dataset, then what one reads first: the judge before others, test before train."""
+    rank = {"judge": 0, "inception": 1, "judge_b": 3}
+    return sorted(
+        protocols, key=lambda p: (p.dataset, rank.get(p.extractor, 2), p.split != "test", p.settings)
+    )
+
+
+def nearest(protocol: Protocol, others: Sequence[Protocol]) -> Protocol:
+    """The one of `others` that differs in the fewest settings."""
+    return min(others, key=lambda p: (p.dataset != protocol.dataset, len(protocol.differences(p))))
+
+
+def _short(text: str) -> str:
+    """A hash by its first digits."""
+    is_hash = len(text) >= 40 and all(char in "0123456789abcdef" for char in text)
+    return text[:8] if is_hash else text
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

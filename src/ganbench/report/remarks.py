@@ -1,0 +1,123 @@
+"""What a reader must know before trusting a table: budgets, machines, few seeds, missing metrics, judges."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+from ganbench.report.columns import finite
+from ganbench.report.protocol import AXES, nearest
+from ganbench.report.table import Table
+from ganbench.report.text import clean, count, listed
+from ganbench.report.verdicts import MIN_SEEDS
+
+
+def remark_budgets(table: Table) -> None:
+    """Say so where recipes were given different budgets."""
+    if table.at:
+        _compare_positions(table)
+        return
+    told = []
+    for name in ("steps", "images", "critic steps"):
+        amounts = {amount for row in table.rows if (amount := row.budget[name]) is not None}
+        if len(amounts) > 1:
+            table.budgets.append(name)
+            told.append(f"{name} {count(min(amounts))} to {count(max(amounts))}")
+    if told:
+        images = [amount for row in table.rows if (amount := row.budget["images"]) is not None]
+        hint = f"; --at images={min(images):.0f} compares at an equal one" if images else ""
+        table.notes.append(f"the recipes were given different budgets ({', '.join(told)}){hint}")
+
+
+def _compare_positions(table: Table) -> None:
+    assert table.at is not None
+    key = AXES[table.at.axis]
+    found = [finite(pick.record.get(key)) for row in table.rows for pick in row.picks.values()]
+    positions = [position for position in found if position is not None]
+    if positions and min(positions) < 0.9 * table.at.limit:
+        ends = dict.fromkeys([count(min(positions)), count(max(positions))])
+        table.notes.append(
+            f"the scores were taken at {' to '.join(ends)} {table.at.axis}, the last ones at or before "
+            f"{table.at}; a smaller eval.every brings them nearer"
+        )
+
+
+def remark_conditions(table: Table) -> None:
+    """Say what else limits the table: machines, few seeds, missing metrics, evaluation seeds."""
+    devices = machines(table)
+    if len(devices) > 1:
+        table.notes.append(
+            f"times were measured on different machines and are not ranked: {listed(sorted(devices), 4)}"
+        )
+    few = [row.label for row in table.rows if 0 < len(row.picks) < MIN_SEEDS]
+    if few and len(table.rows) > 1:
+        table.notes.append(
+            f"fewer than {MIN_SEEDS} seeds, so noise unknown and no ties marked: {listed(few, 6)}"
+        )
+    table.notes += _absent(table)
+    seeds = {str(pick.record["protocol"].get("seed")) for row in table.rows for pick in row.picks.values()}
+    if len(seeds) > 1:
+        table.notes.append(f"generated with different evaluation seeds: {listed(sorted(seeds), 4)}")
+
+
+def _absent(table: Table) -> list[str]:
+    """Why a metric is missing, by the score records' own word."""
+    reasons: dict[str, int] = Counter()
+    for row in table.rows:
+        for pick in row.picks.values():
+            absent = pick.record.get("absent")
+            for metric, reason in (absent if isinstance(absent, Mapping) else {}).items():
+                reasons[f"{clean(metric, 40)} is missing: {clean(reason)}"] += 1
+    return [f"{reason} ({number} run{'s' * (number > 1)})" for reason, number in reasons.items()]
+
+
+def machines(table: Table) -> set[str]:
+    """Where the runs that count were trained."""
+    infos = [pick.run.info for row in table.rows for pick in row.picks.values()]
+    return {f"{clean(info.get('device'))} of {clean(info.get('host'))}" for info in infos}
+
+
+def remark_protocols(tables: Sequence[Table]) -> None:
+    """Under every table but the first, the settings that keep it apart from the nearest one above."""
+    for index, table in enumerate(tables):
+        above = [other.protocol for other in tables[:index] if other.protocol]
+        if table.protocol and above:
+            other = nearest(table.protocol, above)
+            number = [t.protocol for t in tables].index(other) + 1
+            table.notes.insert(
+                0,
+                f"not comparable with table {number}, whose protocol differs (there in brackets): "
+                + listed(table.protocol.differences(other), 8),
+            )
+
+
+def remark_other_judge(table: Table, tables: Sequence[Table]) -> None:
+    """Say whether the order by the chosen column is the same for both judges."""
+    if table.protocol is None or table.by is None or table.protocol.extractor != "judge":
+        return
+    name = table.by.name
+    for other in tables:
+        if other.protocol is None or other.protocol.extractor != "judge_b":
+            continue
+        if other.protocol.differences(table.protocol, ["extractor", "extractor_sha256"]):
+            continue
+        here, there = _centres(table, name), _centres(other, name)
+        common = [recipe for recipe in here if recipe in there]
+        swapped = [
+            f"{here[a][1]} and {here[b][1]}"
+            for a, b in combinations(common, 2)
+            if (here[a][0] - here[b][0]) * (there[a][0] - there[b][0]) < 0
+        ]
+        if len(common) < 2:
+            return
+        verdict = (
+            f"UNSTABLE: judge_b swaps {listed(swapped, 3)}" if swapped else "the same under judge and judge_b"
+        )
+        table.notes.append(f"order of {len(common)} recipes by {table.by.heading}: {verdict}")
+
+
+def _centres(table: Table, name: str) -> dict[frozenset[tuple[str, str]], tuple[float, str]]:
+    return {
+        row.runs[0].recipe: (row.cells[name].centre, row.label) for row in table.rows if name in row.cells
+    }

@@ -1,0 +1,118 @@
+"""One flat row a score, for pandas and for runs.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ganbench.errors import UserError
+from ganbench.report.collect import Run, collect, flatten
+from ganbench.report.columns import COLUMNS, finite
+from ganbench.report.protocol import Pick, reported, training_picks
+from ganbench.report.text import clean, csv_cell
+
+TidyRow = dict[str, Any]
+
+
+def load_runs(
+    root: str | Path | Sequence[str | Path] = "outputs",
+    scores: Literal["reported", "training"] = "reported",
+    as_frame: bool | None = None,
+) -> Any:
+    """The runs below `root` as a tidy table: one row for each run, weights and protocol.
+
+    Columns: ``path dataset model loss seed status reason``, steps, images and seconds, one for each
+    metric, ``protocol.*`` and ``config.*``. With ``scores="training"`` the rows are the scores taken
+    during training instead, one for each step. A run without such a score has one row without metrics.
+    A value that is absent or not a number is None (NaN in a DataFrame), never 0. Select one protocol
+    before comparing, e.g. ``runs[(runs.weights == "last") & (runs.extractor == "judge")]``.
+
+    Args:
+        root: a folder, or several.
+        scores: the newest scores after training, or all taken during it.
+        as_frame: a pandas DataFrame (True), a list of dicts (False), or whichever pandas allows (None).
+
+    Raises:
+        UserError: no usable run there, or a DataFrame asked for without pandas.
+    """
+    collection = collect([root] if isinstance(root, (str, Path)) else root)
+    rows = [row for run in collection.runs for row in run_rows(run, scores)]
+    if as_frame is False:
+        return rows
+    try:
+        import pandas
+    except ImportError as error:
+        if as_frame:
+            raise UserError("load_runs(as_frame=True): needs pandas; install it, or use False") from error
+        return rows
+    return pandas.DataFrame(rows, columns=header(rows))
+
+
+def run_rows(run: Run, scores: str = "reported") -> list[TidyRow]:
+    """The rows of one run; at least one."""
+    if scores not in ("reported", "training"):
+        raise UserError(f"scores={scores!r}: must be 'reported' or 'training'")
+    if scores == "training":
+        picks = training_picks(run)
+    else:
+        picks = [pick for weights in ("last", "best") for pick in reported(run, weights).values()]
+    return [tidy_row(run, pick) for pick in picks] or [tidy_row(run, None)]
+
+
+def tidy_row(run: Run, pick: Pick | None) -> TidyRow:
+    """One run with one of its scores, or with none."""
+    record = pick.record if pick else {}
+    row: TidyRow = {
+        "path": str(run.path),
+        **run.names,
+        "seed": run.seed,
+        "status": run.status,
+        "reason": run.reason,
+        "steps_done": run.measured("steps_done"),
+        "steps_total": run.measured("steps_total"),
+        "images_seen": run.measured("images_seen"),
+        "eval_seconds": run.measured("seconds.eval"),
+        "peak_memory_bytes": run.measured("peak_memory_bytes"),
+        "generator_parameters": run.measured("parameters.generator"),
+        "device": clean(run.info.get("device") or ""),
+        "when": clean(record.get("when", "")),
+        "weights": clean(record.get("weights", "")),
+        "step": finite(record.get("step")),
+        "images": finite(record.get("images")),
+        "extractor": None,
+        "split": None,
+    }
+    for column in COLUMNS.values():
+        own = pick or Pick(run, {"values": {}})
+        row[column.name] = own.value(column.name, column.key)
+    if pick:
+        row["kid_std"] = finite(record["values"].get("kid_std"))
+        row["is_std"] = finite(record["values"].get("is_std"))
+        flat = flatten(record["protocol"])
+        row["extractor"], row["split"] = flat.get("extractor"), flat.get("reference.split")
+        row |= {f"protocol.{key}": _scalar(value) for key, value in flat.items()}
+    return row | {f"config.{key}": _scalar(value) for key, value in run.config.items()}
+
+
+def header(rows: Iterable[TidyRow]) -> list[str]:
+    """All columns in the order they first appear, those of config last."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return sorted(names, key=lambda name: (name.startswith("config."), name.startswith("protocol.")))
+
+
+def to_csv(rows: Sequence[TidyRow], columns: Sequence[str] | None = None) -> str:
+    """CSV text whose cells no spreadsheet runs as formulas; None is empty."""
+    import csv
+    import io
+
+    names = list(columns or header(rows))
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([csv_cell(name) for name in names])
+    writer.writerows([csv_cell(row.get(name)) for name in names] for row in rows)
+    return stream.getvalue()
+
+
+def _scalar(value: Any) -> Any:
+    return value if isinstance(value, (int, float, type(None))) else clean(value)

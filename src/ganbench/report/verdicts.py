@@ -1,0 +1,258 @@
+"""Is A better than B, by the evidence of their seeds? Pure functions of numbers, nothing else.
+
+A verdict is the difference of two means with a bootstrap interval, and an exact permutation test whose
+p-value is corrected for the number of comparisons. With few seeds the smallest p-value that any data
+could reach is large, so every verdict carries it: "no evidence" from three seeds is a statement about
+three seeds, not about the recipes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import combinations
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Outcome = Literal["better", "worse", "no evidence", "too few seeds"]
+
+ALPHA = 0.05
+MIN_SEEDS = 3
+MAX_EXACT = 50_000
+DRAWS = 20_000
+"""Above `MAX_EXACT` rearrangements the permutation test draws this many of them at random."""
+
+RESAMPLES = 10_000
+
+# 97.5 % quantiles of Student's t for 1..30 degrees of freedom.
+_T_975 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One comparison: `difference` is first minus second, in the metric's own unit.
+
+    `outcome` speaks of the first: better or worse than the second. `p`, `p_holm`, `low`, `high` are None
+    with too few seeds. `smallest_p` is the least p-value that any data of these sizes can reach, after
+    correction.
+    """
+
+    first: str
+    second: str
+    n_first: int
+    n_second: int
+    paired: bool
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+    smallest_p: float | None
+    exact: bool
+    outcome: Outcome
+
+    @property
+    def could_decide(self) -> bool:
+        """Whether data of these sizes could have reached `ALPHA` at all."""
+        return self.smallest_p is not None and self.smallest_p <= ALPHA
+
+
+def t_quantile(degrees: float) -> float:
+    """The 97.5 % quantile of Student's t, degrees of freedom rounded down.
+
+    Raises:
+        ValueError: less than one degree of freedom.
+    """
+    if degrees < 1:
+        raise ValueError(f"degrees={degrees}: must be at least 1")
+    whole = int(degrees)
+    if whole <= len(_T_975):
+        return _T_975[whole - 1]
+    z = NormalDist().inv_cdf(0.975)
+    # Cornish-Fisher to second order (Abramowitz and Stegun 26.7.5): exact to 0.0003 from 31 degrees.
+    return z + (z**3 + z) / (4 * whole) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * whole**2)
+
+
+def welch_interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the difference of two means without equal variances (Welch 1947).
+
+    Raises:
+        ValueError: fewer than two values a side.
+    """
+    a, b = np.asarray(first, float), np.asarray(second, float)
+    if min(len(a), len(b)) < 2:
+        raise ValueError("needs two values a side")
+    centre = float(a.mean() - b.mean())
+    parts = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
+    variance = float(sum(parts))
+    if variance == 0:
+        return centre, centre
+    degrees = variance**2 / (parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1))
+    half = t_quantile(max(1.0, float(degrees))) * math.sqrt(variance)
+    return centre - half, centre + half
+
+
+def bootstrap_interval(
+    first: Sequence[float], second: Sequence[float], paired: bool, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """95 % bootstrap interval over seeds of the difference of means, first minus second.
+
+    Percentiles are taken further out than 2.5 % so that the interval is as wide as Student's for normal
+    data (the expanded percentile interval of Hesterberg 2015, arXiv:1411.5279): with five seeds plain
+    percentiles cover the truth 85 % of the time, these 90 % or more. `paired` resamples the differences
+    at equal index.
+    """
+    a, b = np.asarray(first, float), np.asarray(second, float)
+    rng = np.random.default_rng(seed)
+    if paired:
+        means = _resampled_means(a - b, resamples, rng)
+    else:
+        means = _resampled_means(a, resamples, rng) - _resampled_means(b, resamples, rng)
+    n = min(len(a), len(b))
+    tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * t_quantile(n - 1))
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def permutation_test(
+    first: Sequence[float], second: Sequence[float], paired: bool, seed: int = 0
+) -> tuple[float, bool]:
+    """Two-sided p-value of the difference of means under rearrangement, and whether it is exact.
+
+    Paired: the sign of every difference is flipped, 2^n ways. Unpaired: all ways to deal the values to
+    the two sides (Fisher 1935). Above `MAX_EXACT` ways `DRAWS` of them are drawn at random, the observed
+    one among them (Phipson and Smyth 2010), so that p is never 0.
+    """
+    a, b = np.asarray(first, float), np.asarray(second, float)
+    if paired:
+        values, signs = a - b, _sign_flips(len(a), seed)
+    else:
+        values, signs = np.concatenate([a, b]), _deals(len(a), len(b), seed)
+    # Centred, so that rounding cannot decide whether two arrangements are equally extreme.
+    if not paired:
+        values = values - values.mean()
+    observed = abs(float(signs[0] @ values))
+    others = np.abs(signs @ values)
+    tolerance = 1e-9 * float(np.abs(values).sum())
+    extreme = int((others >= observed - tolerance).sum())
+    return extreme / len(signs), arrangements(len(a), len(b), paired) <= MAX_EXACT
+
+
+def arrangements(n_first: int, n_second: int, paired: bool) -> int:
+    """How many ways there are to rearrange the values under the null hypothesis."""
+    return 2**n_first if paired else math.comb(n_first + n_second, n_first)
+
+
+def smallest_p(n_first: int, n_second: int, paired: bool) -> float:
+    """The least two-sided p-value that `permutation_test` can return for these sizes.
+
+    With equal sides, or paired, the mirror image of an arrangement is as extreme as itself: 2 / count.
+    """
+    count = arrangements(n_first, n_second, paired)
+    if count > MAX_EXACT:
+        return 1 / DRAWS
+    return (2 if paired or n_first == n_second else 1) / count
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number, in the order given (Holm 1979, step-down)."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected = [0.0] * len(p_values)
+    running = 0.0
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = running
+    return corrected
+
+
+def seeds_needed(comparisons: int, paired: bool, alpha: float = ALPHA) -> int:
+    """Least number of seeds a side with which one of `comparisons` could reach `alpha` after Holm."""
+    n = MIN_SEEDS
+    while smallest_p(n, n, paired) * comparisons > alpha and n < 1000:
+        n += 1
+    return n
+
+
+def judge_pairs(
+    pairs: Sequence[tuple[str, str]],
+    values: Mapping[str, Mapping[int, float]],
+    lower_is_better: bool,
+    allow_paired: bool = True,
+) -> list[Verdict]:
+    """A verdict on each pair of names; `values` maps a name to its value at each seed.
+
+    A pair is compared paired by seed where both have exactly the same seeds and `allow_paired`. Holm's
+    correction runs over all pairs that have enough seeds.
+    """
+    raw = [_compare(a, b, values[a], values[b], allow_paired) for a, b in pairs]
+    tested = [index for index, verdict in enumerate(raw) if verdict.p is not None]
+    corrected = holm([raw[index].p or 0.0 for index in tested])
+    # The correction never falls when a p-value rises, so the best case of all is the best case of each.
+    reachable = holm([raw[index].smallest_p or 0.0 for index in tested])
+    for index, p_holm, least in zip(tested, corrected, reachable, strict=True):
+        outcome = _outcome(raw[index].difference, p_holm, lower_is_better)
+        raw[index] = replace(raw[index], p_holm=p_holm, smallest_p=least, outcome=outcome)
+    return raw
+
+
+def _compare(
+    first: str, second: str, a: Mapping[int, float], b: Mapping[int, float], allow_paired: bool
+) -> Verdict:
+    paired = allow_paired and set(a) == set(b)
+    left, right = ([side[seed] for seed in sorted(side)] for side in (a, b))
+    difference = float(np.mean(left) - np.mean(right)) if left and right else math.nan
+    blank = Verdict(
+        first, second, len(a), len(b), paired, difference, None, None, None, None, None, True, "too few seeds"
+    )
+    if min(len(a), len(b)) < MIN_SEEDS:
+        return blank
+    low, high = bootstrap_interval(left, right, paired)
+    p, exact = permutation_test(left, right, paired)
+    least = smallest_p(len(a), len(b), paired)
+    return replace(blank, low=low, high=high, p=p, smallest_p=least, exact=exact, outcome="no evidence")
+
+
+def _outcome(difference: float, p: float, lower_is_better: bool) -> Outcome:
+    if p > ALPHA or difference == 0:
+        return "no evidence"
+    return "better" if (difference < 0) == lower_is_better else "worse"
+
+
+def _resampled_means(values: Array, resamples: int, rng: np.random.Generator) -> Array:
+    drawn = values[rng.integers(0, len(values), (resamples, len(values)))]
+    means: Array = drawn.mean(axis=1)
+    return means
+
+
+@lru_cache(maxsize=4)
+def _sign_flips(n: int, seed: int) -> Array:
+    """Rows of ±1, the observed arrangement (all +1) first."""
+    if 2**n <= MAX_EXACT:
+        bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+        return 1.0 - 2.0 * bits.astype(np.float64)
+    drawn = np.random.default_rng(seed).integers(0, 2, (DRAWS - 1, n)) * 2.0 - 1.0
+    return np.vstack([np.ones(n), drawn])
+
+
+@lru_cache(maxsize=4)
+def _deals(n_first: int, n_second: int, seed: int) -> Array:
+    """Rows of weights 1/n_first and -1/n_second, the observed deal first: row @ values is a difference."""
+    total = n_first + n_second
+    if math.comb(total, n_first) <= MAX_EXACT:
+        chosen = np.array(list(combinations(range(total), n_first)))
+    else:
+        rng = np.random.default_rng(seed)
+        order = np.argsort(rng.random((DRAWS - 1, total)), axis=1)
+        chosen = np.vstack([np.arange(n_first), order[:, :n_first]])
+    weights = np.full((len(chosen), total), -1.0 / n_second)
+    np.put_along_axis(weights, chosen, 1.0 / n_first, axis=1)
+    return weights

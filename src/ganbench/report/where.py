@@ -1,0 +1,59 @@
+"""Conditions in the user's words, ``key=a,b``, matched against runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from ganbench.errors import UserError
+from ganbench.report.collect import Run
+from ganbench.report.text import clean, listed
+
+
+def select(runs: Sequence[Run], where: Sequence[str]) -> list[Run]:
+    """The runs that satisfy all of ``key=a,b`` conditions.
+
+    Raises:
+        UserError: a condition without ``=``, with a key no run has, or that matches no run.
+    """
+    chosen = list(runs)
+    for condition in where:
+        key, wanted = _condition(condition, "--where", runs)
+        kept = [run for run in chosen if matches(run.lookup(key), wanted)]
+        if not kept:
+            present = sorted({run.lookup(key) or "unset" for run in chosen})
+            raise UserError(
+                f"--where {clean(condition)}: matches none of {len(chosen):,} runs; "
+                f"{key} is {listed(present, 12)}"
+            )
+        chosen = kept
+    return chosen
+
+
+def _condition(text: str, flag: str, runs: Sequence[Run]) -> tuple[str, list[str]]:
+    key, equals, values = text.partition("=")
+    key = {"model.name": "model", "loss.name": "loss", "dataset.name": "dataset"}.get(key, key)
+    if not equals or not key or not values:
+        raise UserError(f"{flag} {clean(text)}: must be key=value or key=a,b, e.g. {flag} loss=bce,lsgan")
+    if all(run.lookup(key) is None for run in runs):
+        keys = dict.fromkeys(name for run in runs for name in run.config)
+        known = ["dataset", "model", "loss", "seed", "status", *keys]
+        close = difflib.get_close_matches(key, known, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"e.g. {listed(known, 8)}"
+        raise UserError(f"{flag} {clean(text)}: no run has the key {clean(key)}; {hint}")
+    return key, [values, *values.split(",")]
+
+
+def matches(value: str | None, wanted: Sequence[str]) -> bool:
+    """Whether a setting is one of `wanted`; numbers are compared as numbers."""
+    if value is None:
+        return False
+    for text in wanted:
+        if value == text or value.lower() == text.lower() in ("true", "false", "null"):
+            return True
+        try:
+            if float(value) == float(text):
+                return True
+        except ValueError:
+            continue
+    return False

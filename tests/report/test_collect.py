@@ -1,0 +1,173 @@
+"""Every damaged, foreign or hostile folder is skipped with its reason, and nothing else is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import synthetic_runs as synthetic
+
+from ganbench.errors import UserError
+from ganbench.report.blocks import blocks
+from ganbench.report.collect import collect, flatten
+from ganbench.report.comparison import Options, compare
+from ganbench.report.export import to_json
+from ganbench.report.render import to_text
+
+
+def test_no_runs_says_where_it_looked(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"no runs found below {tmp_path.absolute()}"):
+        collect([tmp_path])
+
+
+def test_all_roots_are_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=f"{tmp_path}/a, {tmp_path}/b"):
+        collect([tmp_path / "a", tmp_path / "b"])
+
+
+def test_a_root_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        collect([tmp_path / "nowhere"])
+
+
+def test_a_root_that_is_a_file(root: Path) -> None:
+    folder = synthetic.completed(root)
+    with pytest.raises(UserError, match="is a file, not a folder"):
+        collect([folder / "run.json"])
+
+
+def test_a_root_may_be_a_run_itself(root: Path) -> None:
+    folder = synthetic.completed(root)
+    assert [run.path for run in collect([folder]).runs] == [folder]
+
+
+DAMAGE = {
+    "run.json": ["", "{", "[]", "null", '{"schema": 1}', '{"schema": 1, "status": 3}', "\x00"],
+    "config.yaml": ["", "a: [", "- 1", "!!python/object:os.system {}", "just text"],
+    "scores.json": ["{", "{}", "[1, 2]", '"text"'],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(name, text) for name in DAMAGE for text in DAMAGE[name]])
+def test_a_damaged_file_costs_that_run_alone(root: Path, name: str, content: str) -> None:
+    good = synthetic.completed(root, loss="hinge")
+    bad = synthetic.completed(root, loss="bce")
+    (bad / name).write_text(content)
+    found = collect([root])
+    assert [run.path for run in found.runs] == [good]
+    (skipped,) = found.skipped
+    assert skipped.path == bad
+    assert skipped.reason
+    assert str(bad) not in skipped.reason  # said once, before the reason
+
+
+def test_bytes_that_are_no_text(root: Path) -> None:
+    synthetic.completed(root, loss="hinge")
+    (synthetic.completed(root, loss="bce") / "run.json").write_bytes(b"\xff\xfe\x00{")
+    assert len(collect([root]).skipped) == 1
+
+
+def test_a_missing_config(root: Path) -> None:
+    synthetic.completed(root, loss="hinge")
+    (synthetic.completed(root, loss="bce") / "config.yaml").unlink()
+    (skipped,) = collect([root]).skipped
+    assert "config.yaml" in skipped.reason
+
+
+def test_a_missing_run_json_is_a_half_written_run(root: Path) -> None:
+    synthetic.completed(root, loss="hinge")
+    folder = synthetic.completed(root, loss="bce")
+    (folder / "train.log").touch()
+    (folder / "run.json").unlink()
+    (skipped,) = collect([root]).skipped
+    assert "run.json" in skipped.reason
+
+
+@pytest.mark.parametrize("name", ["run.json", "scores.json"])
+def test_a_newer_schema_is_skipped_with_the_reason(root: Path, name: str) -> None:
+    synthetic.completed(root, loss="hinge")
+    bad = synthetic.completed(root, loss="bce")
+    content = json.loads((bad / name).read_text())
+    (content if name == "run.json" else content[0])["schema"] = 2
+    (bad / name).write_text(json.dumps(content))
+    (skipped,) = collect([root]).skipped
+    assert "schema 2" in skipped.reason and "upgrade" in skipped.reason
+
+
+def test_one_bad_score_record_leaves_the_others(root: Path) -> None:
+    folder = synthetic.completed(root, fid=10.0, training=False)
+    scores = json.loads((folder / "scores.json").read_text())
+    (folder / "scores.json").write_text(json.dumps([{"schema": 1, "when": "final"}, *scores]))
+    report = compare(Options(roots=[root]))
+    assert report.tables[0].rows[0].cells["fid"].centre == 10.0
+    assert report.skipped[0].reason.startswith("scores.json, record 1: has no protocol")
+
+
+def test_nesting_without_end(root: Path) -> None:
+    folder = synthetic.completed(root, fid=10.0, training=False)
+    scores = json.loads((folder / "scores.json").read_text())
+    deep = "[" * 900 + "]" * 900
+    record = json.dumps(scores[0]).replace('"judge"', deep)
+    (folder / "scores.json").write_text(f"[{record}, {json.dumps(scores[0])}]")
+    info = (folder / "run.json").read_text().replace('"device": "cpu"', f'"device": {deep}')
+    (folder / "run.json").write_text(info)
+    report = compare(Options(roots=[root]))
+    assert report.tables[0].rows[0].cells["fid"].centre == 10.0
+    assert "nested deeper" in report.skipped[0].reason
+    to_json(report)
+
+
+@pytest.mark.parametrize("seed", [None, "0", 1.5, True])
+def test_a_seed_that_is_none(root: Path, seed: object) -> None:
+    synthetic.completed(root, loss="hinge")
+    bad = synthetic.completed(root, loss="bce")
+    (bad / "run.json").write_text(json.dumps(json.loads((bad / "run.json").read_text()) | {"seed": seed}))
+    (skipped,) = collect([root]).skipped
+    assert skipped.reason.startswith("seed: must be an integer")
+
+
+def test_only_damaged_runs_say_why(root: Path) -> None:
+    (synthetic.completed(root) / "run.json").write_text("{")
+    with pytest.raises(UserError, match=r"no usable run below .*: 1 skipped, the first .*damaged"):
+        collect([root])
+
+
+def test_skipped_folders_are_listed_in_every_table(root: Path) -> None:
+    synthetic.completed(root, loss="hinge")
+    bad = synthetic.completed(root, loss="bce")
+    (bad / "run.json").write_text("{")
+    text = to_text(blocks(compare(Options(roots=[root]))))
+    assert "Skipped: 1 that could not be used" in text
+    assert f"{bad}: " in text
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file(root: Path) -> None:
+    synthetic.completed(root, loss="hinge")
+    bad = synthetic.completed(root, loss="bce")
+    (bad / "run.json").chmod(0)
+    assert len(collect([root]).skipped) == 1
+
+
+def test_names_beyond_ascii(root: Path) -> None:
+    synthetic.completed(root, loss="hinge_größer")
+    synthetic.completed(root, loss="对抗")
+    report = compare(Options(roots=[root]))
+    assert {row.label for row in report.tables[0].rows} == {"hinge_größer", "对抗"}
+    lines = to_text(blocks(report)).splitlines()
+    assert len({line.index(" 1 ") + line.count("对") * 2 for line in lines if " 1 " in line[:25]}) == 1
+
+
+def test_control_characters_never_reach_the_terminal(root: Path) -> None:
+    synthetic.failed(root, "failed", "\x1b[31mred\x07\u202eevil\r\nsecond line")
+    text = to_text(blocks(compare(Options(roots=[root]))))
+    assert not {"\x1b", "\x07", "\u202e", "\r"} & set(text)
+    assert "second line" in text
+
+
+def test_flatten() -> None:
+    assert flatten({"a": {"b": 1, "c": {"d": [2]}}, "e": None}) == {"a.b": 1, "a.c.d": [2], "e": None}

@@ -1,0 +1,609 @@
+"""What tables say: grouping, statistics, marks, protocols, budgets, and everything that is missing."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import synthetic_runs as synthetic
+
+from ganbench.errors import UserError
+from ganbench.report.blocks import blocks, problem_lines, summary_text
+from ganbench.report.columns import COLUMNS
+from ganbench.report.comparison import Options, Report, compare
+from ganbench.report.protocol import Budget
+from ganbench.report.render import to_text
+from ganbench.report.table import Row, summarise
+
+
+def compared(root: Path, **options: Any) -> Report:
+    return compare(Options(roots=[root], **options))
+
+
+def row(report: Report, label: str, table: int = 0) -> Row:
+    return next(row for row in report.tables[table].rows if row.label == label)
+
+
+def rewrite(folder: Path, **changes: Any) -> None:
+    path = folder / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def set_scores(folder: Path, scores: list[dict[str, Any]]) -> None:
+    (folder / "scores.json").write_text(json.dumps(scores))
+
+
+# --- grouping and statistics ------------------------------------------------------------------------
+
+
+def test_runs_that_differ_in_seed_and_housekeeping_are_one_recipe(root: Path) -> None:
+    synthetic.completed(root, seed=0, fid=10.0, device="cpu")
+    synthetic.completed(root, seed=1, fid=20.0, device="cuda", train__log_every=7, compile=True)
+    synthetic.completed(root, seed=2, fid=60.0, eval__num_samples=5, dataset__root="/data", threads=2)
+    (table,) = compared(root).tables
+    (only,) = table.rows
+    assert sorted(only.picks) == [0, 1, 2]
+    cell = only.cells["fid"]
+    assert (cell.centre, cell.low, cell.high) == (20.0, 15.0, 40.0)
+
+
+def test_only_columns_in_which_recipes_differ_are_shown(root: Path) -> None:
+    for loss in ("bce", "wgan_gp"):
+        synthetic.completed(root, loss=loss)
+    assert compared(root).tables[0].keys == ["loss"]  # n_critic and the optimiser come with the loss
+    synthetic.completed(root, loss="bce", loss__optimizer__lr=0.001)
+    table = compared(root).tables[0]
+    assert table.keys == ["loss", "loss.optimizer.lr"]
+    assert {r.label for r in table.rows} == {"bce / lr=0.001", "bce / lr=0.0002", "wgan_gp / lr=0.0001"}
+
+
+def test_integral_floats_are_the_same_recipe(root: Path) -> None:
+    synthetic.completed(root, seed=0, train__batch_size=128)
+    synthetic.completed(root, seed=1, train__batch_size=128.0)
+    assert len(compared(root).tables[0].rows) == 1
+
+
+def test_median_and_quartiles_by_hand() -> None:
+    cell = summarise({0: 1.0, 1: 2.0, 2: 4.0, 3: 8.0, 4: 16.0}, "median")
+    assert (cell.centre, cell.low, cell.high) == (4.0, 2.0, 8.0)
+
+
+def test_mean_and_standard_deviation_by_hand() -> None:
+    cell = summarise({0: 1.0, 1: 2.0, 2: 6.0}, "mean")
+    deviation = math.sqrt((4 + 1 + 9) / 2)
+    assert cell.centre == 3.0
+    assert cell.low == pytest.approx(3.0 - deviation)
+    assert summary_text(cell, COLUMNS["fid"], "mean", 3) == "3.00 ± 2.65"
+
+
+def test_one_seed_has_no_spread() -> None:
+    for stat in ("median", "mean"):
+        cell = summarise({7: 12.5}, stat)  # type: ignore[arg-type]
+        assert (cell.low, cell.high) == (None, None)
+        assert summary_text(cell, COLUMNS["fid"], stat, 1) == "12.50"
+
+
+def test_two_hundred_seeds_of_one_recipe(root: Path) -> None:
+    for seed in range(200):
+        settings = synthetic.config("mlp", "bce", seed)
+        scores = [synthetic.record(10 + 0.01 * seed)]
+        synthetic.write(root / str(seed), settings, synthetic.info(settings), scores)
+    (table,) = compared(root, test=True).tables
+    assert table.rows[0].cells["fid"].n == 200
+    assert table.rows[0].cells["fid"].centre == pytest.approx(10.995)
+
+
+def test_a_repeated_seed_counts_once_and_is_reported(root: Path) -> None:
+    synthetic.completed(root, seed=0, fid=10.0)
+    newer = synthetic.completed(root, seed=0, fid=30.0, device="cuda")
+    rewrite(newer, finished_at="2026-01-01T00:00:00+00:00")
+    (table,) = compared(root).tables
+    assert table.rows[0].cells["fid"].values == {0: 30.0}
+    assert any("seed 0 was run twice" in note for note in table.notes)
+
+
+def test_a_root_given_twice_counts_once(root: Path) -> None:
+    synthetic.completed(root, seed=0)
+    report = compare(Options(roots=[root, root / "mnist"]))
+    assert len(report.runs) == 1
+
+
+# --- marks, sorting, filters ------------------------------------------------------------------------
+
+
+def three_recipes(root: Path) -> None:
+    for seed, noise in enumerate((-0.5, 0.0, 0.5, 0.2)):
+        synthetic.completed(root, loss="hinge", seed=seed, fid=10 + noise)
+        synthetic.completed(root, loss="bce", seed=seed, fid=10.1 + noise)
+        synthetic.completed(root, loss="lsgan", seed=seed, fid=40 + noise)
+
+
+def test_best_and_ties_within_noise_are_marked(root: Path) -> None:
+    three_recipes(root)
+    report = compared(root)
+    marks = {r.label: r.cells["fid"].mark for r in report.tables[0].rows}
+    assert marks == {"hinge": "best", "bce": "tie", "lsgan": ""}
+    assert row(report, "hinge").cells["is"].mark == "best"  # higher is better there
+    assert row(report, "lsgan").cells["pixel_std"].mark == ""  # neither is better
+
+
+def test_few_seeds_have_a_best_but_no_ties(root: Path) -> None:
+    for loss, fid in (("bce", 10.0), ("hinge", 10.01)):
+        synthetic.completed(root, loss=loss, fid=fid)
+    (table,) = compared(root).tables
+    assert [r.cells["fid"].mark for r in table.rows] == ["best", ""]
+    assert any("noise unknown" in note for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    ("by", "order"),
+    [
+        ("fid", ["hinge", "bce", "lsgan"]),
+        ("is", ["hinge", "bce", "lsgan"]),
+        ("kid_mean", ["hinge", "bce", "lsgan"]),
+        ("density", ["hinge", "bce", "lsgan"]),
+        ("pixel_std", ["lsgan", "bce", "hinge"]),
+        ("loss", ["bce", "hinge", "lsgan"]),
+        ("FID", ["hinge", "bce", "lsgan"]),
+        ("train s", ["bce", "hinge", "lsgan"]),
+    ],
+)
+def test_rows_are_sorted_by_any_column(root: Path, by: str, order: list[str]) -> None:
+    three_recipes(root)
+    assert [r.label for r in compared(root, by=by).tables[0].rows] == order
+
+
+def test_a_column_asked_for_is_shown(root: Path) -> None:
+    synthetic.completed(root)
+    shown = [column.name for column in compared(root, by="coverage").tables[0].columns]
+    assert "coverage" in shown and "density" not in shown
+
+
+def test_unknown_column_is_refused_with_a_suggestion(root: Path) -> None:
+    synthetic.completed(root)
+    with pytest.raises(UserError, match=r"--by precison: unknown column; did you mean precision\?"):
+        compared(root, by="precison")
+
+
+@pytest.mark.parametrize(
+    ("where", "labels"),
+    [
+        (["loss=bce,lsgan"], {"bce", "lsgan"}),
+        (["loss=bce,lsgan", "loss=bce"], {"bce"}),
+        (["loss.name=hinge"], {"hinge"}),
+        (["train.batch_size=128.0", "loss=hinge"], {"hinge"}),
+        (["loss.optimizer.lr=2e-4"], {"bce", "hinge", "lsgan"}),
+        (["compile=False", "loss=bce"], {"bce"}),
+        (["loss.optimizer.betas=[0.5, 0.999]", "loss=bce"], {"bce"}),
+    ],
+)
+def test_where(root: Path, where: list[str], labels: set[str]) -> None:
+    three_recipes(root)
+    assert {r.label for r in compared(root, where=where).tables[0].rows} == labels
+
+
+def test_where_selects_seeds(root: Path) -> None:
+    three_recipes(root)
+    assert set(compared(root, where=["seed=0,3"]).tables[0].rows[0].picks) == {0, 3}
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("loss=gan", r"--where loss=gan: matches none of 12 runs; loss is bce, hinge, lsgan"),
+        ("loss", "must be key=value"),
+        ("los=bce", r"no run has the key los; did you mean loss"),
+        ("train.batchsize=3", r"did you mean train\.batch_size"),
+    ],
+)
+def test_where_that_fits_nothing_is_refused(root: Path, where: str, message: str) -> None:
+    three_recipes(root)
+    with pytest.raises(UserError, match=message):
+        compared(root, where=[where])
+
+
+def test_weights(root: Path) -> None:
+    synthetic.completed(root, fid=10.0)
+    assert compared(root).tables[0].rows[0].cells["fid"].centre == 10.0
+    report = compared(root, weights="best")
+    assert report.tables[0].rows[0].cells["fid"].centre == pytest.approx(9.7)
+    assert "best weights" in report.tables[0].title
+
+
+def test_newest_score_of_a_protocol_counts(root: Path) -> None:
+    folder = synthetic.completed(root, fid=10.0, training=False)
+    again = synthetic.record(33.0, "evaluate") | {"created_at": "2026-01-01T00:00:00+00:00"}
+    old = synthetic.record(77.0, "evaluate") | {"created_at": "2020-01-01T00:00:00+00:00"}
+    set_scores(folder, [again, synthetic.record(10.0), old])
+    assert compared(root).tables[0].rows[0].cells["fid"].centre == 33.0
+
+
+# --- numbers that are none --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [math.nan, None, "12", True, math.inf])
+def test_what_is_no_number_is_absent_and_never_zero(root: Path, value: Any) -> None:
+    for seed in range(3):
+        folder = synthetic.completed(root, seed=seed, fid=10.0 + seed, training=False)
+    scores = json.loads((folder / "scores.json").read_text())
+    for record in scores:
+        record["values"]["fid"] = value
+    set_scores(folder, scores)
+    report = compared(root)
+    cell = report.tables[0].rows[0].cells["fid"]
+    assert cell.values == {0: 10.0, 1: 11.0}
+    assert summary_text(cell, COLUMNS["fid"], "median", 3).endswith("(n=2)")
+
+
+def test_a_recipe_without_any_value_shows_a_dash(root: Path) -> None:
+    synthetic.completed(root, loss="bce", fid=10.0)
+    folder = synthetic.completed(root, loss="hinge", fid=math.nan, training=False)
+    assert "NaN" in (folder / "scores.json").read_text()
+    report = compared(root)
+    assert [r.label for r in report.tables[0].rows] == ["bce", "hinge"]
+    line = next(line for line in to_text(blocks(report)).splitlines() if line.startswith("hinge"))
+    assert line.split()[2] == "–"
+
+
+def test_absent_metrics_are_explained(root: Path) -> None:
+    record = synthetic.record(10.0)
+    del record["values"]["kid_mean"]
+    record["absent"] = {"kid": "needs at least 1000 generated images, has 500"}
+    set_scores(synthetic.completed(root, training=False), [record])
+    notes = compared(root).tables[0].notes
+    assert "kid is missing: needs at least 1000 generated images, has 500 (1 run)" in notes
+
+
+# --- runs that are not completed --------------------------------------------------------------------
+
+
+def test_every_status_stays_visible_with_its_reason(root: Path) -> None:
+    synthetic.completed(root, seed=0)
+    for seed, status in enumerate(("failed", "diverged", "interrupted"), start=1):
+        synthetic.failed(root, status, f"because {status}", seed=seed)
+    synthetic.failed(root, "running", "", seed=4)
+    report = compared(root)
+    only = report.tables[0].rows[0]
+    assert sorted(only.picks) == [0]
+    # Nobody holds the lock of the one marked running: it was interrupted.
+    assert only.trouble == "1 failed, 1 diverged, 2 interrupted"
+    text = to_text(blocks(report))
+    for status in ("failed", "diverged", "interrupted"):
+        assert f"because {status}" in text
+
+
+def test_a_score_of_an_unfinished_run_is_not_averaged_in(root: Path) -> None:
+    synthetic.completed(root, seed=0, fid=10.0)
+    rewrite(synthetic.completed(root, seed=1, fid=500.0), status="diverged", reason="nan")
+    only = compared(root).tables[0].rows[0]
+    assert only.cells["fid"].values == {0: 10.0}
+    assert only.trouble == "1 diverged"
+
+
+def test_a_recipe_that_never_completed_has_a_row(root: Path) -> None:
+    synthetic.completed(root, loss="bce")
+    synthetic.failed(root, "diverged", "d_loss is nan at step 120", loss="wgan_clip")
+    report = compared(root)
+    lost = row(report, "wgan_clip")
+    assert lost.picks == {} and lost.cells == {}
+    assert problem_lines(report.tables[0]) == ["wgan_clip: seed 9 diverged: d_loss is nan at step 120"]
+
+
+def test_alike_reasons_are_told_once(root: Path) -> None:
+    synthetic.completed(root)
+    for seed in range(20, 35):
+        synthetic.failed(root, "failed", "no space left", seed=seed)
+    (line,) = problem_lines(compared(root).tables[0])
+    assert line == "bce: seeds 20, 21, 22, 23, 24, 25, 26, 27 and 7 more failed: no space left"
+
+
+def test_only_failed_runs_still_make_a_table(root: Path) -> None:
+    synthetic.failed(root, "failed", "out of memory")
+    (table,) = compared(root).tables
+    assert table.protocol is None
+    assert table.rows[0].trouble == "1 failed"
+
+
+def test_completed_without_scores_says_so(root: Path) -> None:
+    synthetic.completed(root, seed=0)
+    (synthetic.completed(root, seed=1) / "scores.json").unlink()
+    only = compared(root).tables[0].rows[0]
+    assert only.trouble == "1 unscored"
+    assert "ganbench evaluate" in only.problems[0].reason
+
+
+def test_diagnosis_has_a_column(root: Path) -> None:
+    folder = synthetic.completed(root)
+    assert "diagnosis" not in to_text(blocks(compared(root)))
+    rewrite(folder, diagnosis=[{"name": "mode collapse", "step": 500}, "not a mapping"])
+    assert compared(root).tables[0].rows[0].diagnosis == "mode collapse"
+    assert "mode collapse" in to_text(blocks(compared(root)))
+
+
+# --- protocols --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"extractor": "inception"}, "extractor inception (judge)"),
+        ({"extractor_sha256": "e" * 64}, "extractor_sha256 eeeeeeee (aaaaaaaa)"),
+        ({"num_generated": 5000}, "num_generated 5000 (10000)"),
+        ({"version": 2}, "version 2 (1)"),
+        ({"split": "train"}, "reference.split train (test)"),
+        ({"pr_k": 5}, "pr_k 5 (3)"),
+    ],
+)
+def test_two_protocols_are_two_tables_and_the_difference_is_told(
+    root: Path, change: dict[str, Any], told: str
+) -> None:
+    synthetic.completed(root, loss="bce", fid=10.0, training=False)
+    other = synthetic.completed(root, loss="hinge", training=False)
+    set_scores(other, [synthetic.record(9.0, **change)])
+    tables = compared(root).tables
+    assert sorted(r.label for table in tables for r in table.rows) == ["bce", "hinge"]
+    assert [len(table.rows) for table in tables] == [1, 1]
+    assert tables[1].notes[0].startswith("not comparable with table 1")
+    assert told in tables[1].notes[0]
+    assert all("best" not in {c.mark for r in table.rows for c in r.cells.values()} for table in tables)
+
+
+def test_two_datasets_are_two_tables(root: Path) -> None:
+    for dataset in ("mnist", "fashion_mnist"):
+        synthetic.completed(root, dataset=dataset)
+    tables = compared(root).tables
+    assert [table.dataset for table in tables] == ["fashion_mnist", "mnist"]
+    assert tables[1].notes[0].endswith("reference.dataset mnist (fashion_mnist)")
+
+
+def test_evaluation_seed_is_no_other_protocol_but_is_told(root: Path) -> None:
+    for seed in range(2):
+        folder = synthetic.completed(root, seed=seed, training=False)
+        set_scores(folder, [synthetic.record(10.0, seed=seed)])
+    (table,) = compared(root).tables
+    assert len(table.rows[0].picks) == 2
+    assert "generated with different evaluation seeds: 0, 1" in table.notes
+
+
+def test_extractor_selects(root: Path) -> None:
+    synthetic.completed(root, extractors=("judge", "judge_b", "inception"))
+    assert [table.protocol.extractor for table in compared(root).tables if table.protocol] == [
+        "judge",
+        "inception",
+    ]
+    everything = compared(root, extractor="all").tables
+    assert [t.protocol.extractor for t in everything if t.protocol] == ["judge", "inception", "judge_b"]
+    (table,) = compared(root, extractor="judge_b").tables
+    assert table.protocol and table.protocol.extractor == "judge_b"
+    with pytest.raises(UserError, match=r"--extractor/--split clip: no run was scored so; there is .*judge"):
+        compared(root, extractor="clip")
+
+
+def test_what_is_not_shown_is_named(root: Path) -> None:
+    synthetic.completed(root, extractors=("judge", "judge_b"))
+    assert "not shown: mnist by judge_b against the test split" in compared(root).notes[0]
+
+
+def test_runs_that_only_the_second_judge_scored_are_shown(root: Path) -> None:
+    synthetic.completed(root, loss="bce", extractors=("judge", "judge_b"))
+    synthetic.completed(root, loss="hinge", extractors=("judge_b",))
+    tables = compared(root).tables
+    assert [len(table.rows) for table in tables] == [1, 2]
+
+
+def test_a_ranking_that_changes_with_the_judge_is_unstable(root: Path) -> None:
+    for loss, fid, other in (("bce", 10.0, 30.0), ("hinge", 20.0, 20.0), ("lsgan", 50.0, 60.0)):
+        folder = synthetic.completed(root, loss=loss, training=False)
+        set_scores(folder, [synthetic.record(fid), synthetic.record(other, extractor="judge_b")])
+    notes = compared(root).tables[0].notes
+    assert "order of 3 recipes by FID: UNSTABLE: judge_b swaps bce and hinge" in notes
+
+
+def test_a_ranking_that_stays_is_said_to(root: Path) -> None:
+    for loss in ("bce", "hinge"):
+        synthetic.completed(root, loss=loss, extractors=("judge", "judge_b"))
+    assert "order of 2 recipes by FID: the same under judge and judge_b" in compared(root).tables[0].notes
+
+
+def test_times_of_different_machines_are_not_ranked(root: Path) -> None:
+    synthetic.completed(root, loss="bce")
+    rewrite(synthetic.completed(root, loss="hinge"), device="cuda", host="elsewhere")
+    (table,) = compared(root).tables
+    assert {r.cells["seconds"].mark for r in table.rows} == {""}
+    assert any("different machines" in note for note in table.notes)
+
+
+# --- floors -----------------------------------------------------------------------------------------
+
+
+def write_floors(root: Path, extractor: str = "judge", key: str = "floor", **rest: Any) -> None:
+    (root / "floors").mkdir(exist_ok=True)
+    record = synthetic.record(1.2, "floor", extractor=extractor, **rest) | {key: "train-test"}
+    (root / "floors" / f"mnist-{extractor}.json").write_text(json.dumps([record]))
+
+
+@pytest.mark.parametrize("below", ["", "mnist", "mnist/mlp"])
+def test_floors_are_the_last_rows(root: Path, below: str) -> None:
+    synthetic.completed(root)
+    write_floors(root)
+    report = compared(root / below)
+    (floor,) = report.tables[0].floors
+    assert (floor.name, floor.values["fid"]) == ("train against test", 1.2)
+    lines = to_text(blocks(report)).splitlines()
+    rules = [index for index, line in enumerate(lines) if line.startswith("---")]
+    assert lines[rules[1] + 1].startswith("floor: train against test")
+
+
+def test_floors_of_another_extractor_are_not_mixed_in(root: Path) -> None:
+    synthetic.completed(root)
+    write_floors(root, "inception")
+    (table,) = compared(root).tables
+    assert table.floors == []
+    assert "no floors yet: `ganbench evaluate --floors mnist` adds them" in table.notes
+
+
+def test_floors_of_other_counts_say_so(root: Path) -> None:
+    synthetic.completed(root)
+    write_floors(root, key="name", num_generated=60_000)
+    notes = compared(root).tables[0].notes
+    assert any("num_generated 60000 (10000)" in note for note in notes)
+
+
+@pytest.mark.parametrize("content", ["{", "[1, {}]", '{"protocol": 3}', "[[[["])
+def test_damaged_floors_do_no_harm(root: Path, content: str) -> None:
+    synthetic.completed(root)
+    write_floors(root)
+    (root / "floors" / "bad.json").write_text(content)
+    assert len(compared(root).tables[0].floors) == 1
+
+
+# --- budgets ----------------------------------------------------------------------------------------
+
+
+def test_different_budgets_are_told_in_the_table(root: Path) -> None:
+    synthetic.completed(root, loss="bce")
+    synthetic.completed(root, loss="wgan_gp")
+    report = compared(root)
+    (table,) = report.tables
+    assert table.budgets == ["images", "critic steps"]
+    assert row(report, "wgan_gp").budget == {"steps": 2000, "images": 1_280_000, "critic steps": 10_000}
+    assert any("--at images=256000" in note for note in table.notes)
+
+
+def test_equal_budgets_need_no_columns(root: Path) -> None:
+    for loss in ("bce", "hinge"):
+        synthetic.completed(root, loss=loss)
+    assert compared(root).tables[0].budgets == []
+
+
+def test_equal_budget_takes_the_last_score_before_it(root: Path) -> None:
+    synthetic.completed(root, loss="bce", fid=10.0)  # scored at 51,200, 102,400, ... 256,000 images
+    synthetic.completed(root, loss="wgan_gp", fid=10.0)  # at 256,000, 512,000, ...
+    report = compared(root, at=Budget.parse("images=256000"))
+    (table,) = report.tables
+    assert table.protocol and table.protocol.split == "train"
+    assert row(report, "bce").cells["fid"].centre == pytest.approx(10.0)
+    assert row(report, "wgan_gp").cells["fid"].centre == pytest.approx(10.0 * (1 + 3 * 0.8**2))
+    assert row(report, "wgan_gp").cells["seconds"].centre == pytest.approx(0.2 * 148)
+
+
+@pytest.mark.parametrize(("at", "part"), [("steps=1300", 0.6), ("seconds=30", 0.6), ("images=110_000", 0.4)])
+def test_equal_budget_on_every_axis(root: Path, at: str, part: float) -> None:
+    synthetic.completed(root, fid=10.0)
+    cell = compared(root, at=Budget.parse(at)).tables[0].rows[0].cells["fid"]
+    assert cell.centre == pytest.approx(10.0 * (1 + 3 * (1 - part) ** 2))
+
+
+def test_runs_that_stopped_before_the_budget_are_left_out_and_named(root: Path) -> None:
+    synthetic.completed(root, loss="bce")
+    synthetic.completed(root, loss="hinge", train__steps=500)
+    report = compared(root, at=Budget.parse("steps=1000"))
+    short = next(r for r in report.tables[0].rows if "hinge" in r.label)
+    assert short.picks == {}
+    assert short.problems[0].reason == "ended at 500 steps, before steps=1000"
+
+
+def test_a_diverged_run_counts_for_a_budget_it_reached(root: Path) -> None:
+    rewrite(synthetic.completed(root, fid=10.0), status="diverged", reason="nan at step 1900")
+    only = compared(root, at=Budget.parse("steps=800")).tables[0].rows[0]
+    assert list(only.picks) == [0]
+    assert only.trouble == "1 diverged"
+
+
+@pytest.mark.parametrize(
+    "text", ["images", "epochs=3", "steps=0", "steps=-5", "steps=many", "images=nan", ""]
+)
+def test_senseless_budgets_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="must be images=N, seconds=S or steps=N"):
+        Budget.parse(text)
+
+
+def test_budget_without_scores_during_training_is_refused(root: Path) -> None:
+    synthetic.completed(root, training=False)
+    with pytest.raises(UserError, match=r"eval\.every=N"):
+        compared(root, at=Budget.parse("steps=100"))
+    with pytest.raises(UserError, match="--at with --weights best"):
+        compared(root, at=Budget.parse("steps=100"), weights="best")
+
+
+# --- verdicts ---------------------------------------------------------------------------------------
+
+
+def six_seeds(root: Path) -> None:
+    for seed in range(6):
+        synthetic.completed(root, loss="bce", seed=seed, fid=20 + 0.1 * seed, training=False)
+        synthetic.completed(root, loss="hinge", seed=seed, fid=10 + 0.2 * seed, training=False)
+        if seed < 2:
+            synthetic.completed(root, loss="lsgan", seed=seed, fid=5.0, training=False)
+
+
+def test_verdicts_on_known_answers(root: Path) -> None:
+    six_seeds(root)
+    (table,) = compared(root, test=True).tables
+    told = {(v.first, v.second): v.outcome for v in table.verdicts}
+    assert told == {
+        ("lsgan", "hinge"): "too few seeds",
+        ("lsgan", "bce"): "too few seeds",
+        ("hinge", "bce"): "better",
+    }
+    text = to_text(blocks(compared(root, test=True)))
+    line = next(line for line in text.splitlines() if line.startswith("hinge") and "better than" in line)
+    assert line.split()[-2:] == ["6", "paired"]
+    assert "0.031" in line  # 2 / 2^6
+
+
+@pytest.mark.parametrize("baseline", ["bce", "loss=bce", "loss.name=bce"])
+def test_verdicts_against_a_baseline(root: Path, baseline: str) -> None:
+    six_seeds(root)
+    (table,) = compared(root, baseline=baseline).tables
+    assert [(v.first, v.second) for v in table.verdicts] == [("lsgan", "bce"), ("hinge", "bce")]
+
+
+def test_verdicts_where_higher_is_better(root: Path) -> None:
+    six_seeds(root)
+    (table,) = compared(root, test=True, by="is").tables
+    verdict = next(v for v in table.verdicts if {v.first, v.second} == {"hinge", "bce"})
+    assert (verdict.first, verdict.outcome) == ("hinge", "better")
+    assert verdict.difference > 0
+
+
+def test_out_of_reach_is_said_with_the_way_out(root: Path) -> None:
+    for seed in range(3):
+        for loss in ("bce", "hinge"):
+            synthetic.completed(root, loss=loss, seed=seed, training=False)
+    (table,) = compared(root, test=True).tables
+    assert "n=3 paired: 0.25" in table.verdict_notes[0]
+    assert "6 paired, 4 unpaired" in table.verdict_notes[1]
+    (table,) = compared(root, test=True, unpaired=True).tables
+    assert "n=3 unpaired: 0.1" in table.verdict_notes[0]
+
+
+def test_a_baseline_nobody_has_is_refused(root: Path) -> None:
+    six_seeds(root)
+    with pytest.raises(UserError, match=r"--baseline gan: no such row; rows: lsgan, hinge, bce"):
+        compared(root, baseline="gan")
+
+
+def test_an_ambiguous_baseline_is_refused(root: Path) -> None:
+    for model in ("mlp", "cgan"):
+        synthetic.completed(root, model=model)
+        synthetic.completed(root, model=model, loss="hinge")
+    with pytest.raises(UserError, match=r"--baseline bce: 2 rows fit; name one"):
+        compared(root, baseline="bce")
+    assert compared(root, baseline="model=mlp,loss=bce").tables[0].verdicts
+
+
+def test_sorting_by_words_tests_fid(root: Path) -> None:
+    six_seeds(root)
+    (table,) = compared(root, test=True, by="loss").tables
+    assert [r.label for r in table.rows] == ["bce", "hinge", "lsgan"]
+    assert {(v.first, v.second): v.outcome for v in table.verdicts}["bce", "hinge"] == "worse"
+
+
+def test_a_column_without_better_is_not_tested(root: Path) -> None:
+    synthetic.completed(root)
+    with pytest.raises(UserError, match="--by pixel_std: has no better or worse"):
+        compared(root, test=True, by="pixel_std")

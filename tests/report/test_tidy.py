@@ -1,0 +1,78 @@
+"""load_runs: one row a score, nothing invented."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import synthetic_runs as synthetic
+
+import ganbench
+from ganbench.errors import UserError
+
+
+@pytest.fixture
+def filled(root: Path) -> Path:
+    synthetic.completed(root, seed=0, fid=10.0)
+    synthetic.completed(root, seed=1, fid=math.nan, training=False)
+    synthetic.failed(root, "failed", "out of memory", seed=2)
+    return root
+
+
+def test_one_row_for_each_run_weights_and_protocol(filled: Path) -> None:
+    rows = ganbench.load_runs(filled, as_frame=False)
+    assert [(row["seed"], row["weights"], row["fid"]) for row in rows] == [
+        (0, "last", 10.0),
+        (0, "best", pytest.approx(9.7)),
+        (1, "last", None),
+        (1, "best", None),
+        (2, "", None),
+    ]
+    assert rows[-1]["reason"] == "out of memory"
+    assert rows[0]["config.loss.optimizer.betas"] == "[0.5, 0.999]"
+    assert rows[0]["protocol.reference.split"] == rows[0]["split"] == "test"
+    assert (rows[0]["seconds"], rows[0]["images_per_second"]) == (45.6, pytest.approx(256_000 / 45.6))
+
+
+def test_scores_during_training(filled: Path) -> None:
+    rows = ganbench.load_runs(filled, scores="training", as_frame=False)
+    assert [row["step"] for row in rows if row["seed"] == 0] == [400, 800, 1200, 1600, 2000]
+    assert [row["split"] for row in rows if row["seed"] == 0] == ["train"] * 5
+    assert len(rows) == 7
+    with pytest.raises(UserError, match="scores='all'"):
+        ganbench.load_runs(filled, scores="all", as_frame=False)
+
+
+def test_data_frame(filled: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = ganbench.load_runs([filled])
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.loc[frame.weights == "last", "fid"].isna().tolist() == [False, True]
+    assert list(frame.columns[:5]) == ["path", "dataset", "model", "loss", "seed"]
+
+
+def test_without_pandas(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = builtins.__import__
+
+    def refuse(name: str, *arguments: Any, **rest: Any) -> Any:
+        if name == "pandas":
+            raise ImportError(name)
+        return original(name, *arguments, **rest)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    assert isinstance(ganbench.load_runs(filled), list)
+    with pytest.raises(UserError, match="needs pandas"):
+        ganbench.load_runs(filled, as_frame=True)
+
+
+def test_rows_are_json(filled: Path) -> None:
+    json.dumps(ganbench.load_runs(filled, as_frame=False), allow_nan=False)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no runs found"):
+        ganbench.load_runs(tmp_path)
