@@ -2,6 +2,7 @@
 
     python scripts/benchmark.py                      # the table of docs/performance.md
     python scripts/benchmark.py --cases mlp/bce --repeats 3 --steps 50
+    python scripts/benchmark.py --compare 100 1000   # seconds of `ganbench compare` on so many runs
 
 Three ways train the same networks with the same batch size on the same real images, in turn, several
 times over: `notebook` (torchvision dataset with ToTensor and Normalize behind a DataLoader, `.item()` after
@@ -12,14 +13,20 @@ every step, fakes of the D step made with gradients), `float32` (our loop), and 
 from __future__ import annotations
 
 import argparse
+import json
 import platform
+import shutil
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
@@ -30,6 +37,7 @@ from ganbench.engine.device import has_native_bfloat16, resolve_device, set_up, 
 from ganbench.engine.gan import build_loss
 from ganbench.engine.loop import Training
 from ganbench.losses import Loss
+from ganbench.session import train_run
 
 CASES = ("mlp/bce", "dcgan/bce", "cgan/bce", "mlp/wgan_gp", "dcgan/wgan_gp", "cgan/wgan_gp")
 
@@ -45,6 +53,11 @@ class Peak:
 def main() -> None:
     """Measure the cases and print them as a Markdown table."""
     arguments = parse()
+    if arguments.compare:
+        print("| run directories | seconds of `ganbench compare` |\n|---|---|")
+        for count in arguments.compare:
+            print(f"| {count:,} | {time_compare(count, arguments.repeats):.2f} |", flush=True)
+        return
     device = resolve_device(arguments.device)
     set_up(arguments.threads, deterministic=False)
     dataset = build_dataset(compose(["dataset=mnist"])["dataset"])
@@ -52,8 +65,8 @@ def main() -> None:
     peaks = {precision: measure_peak(device, precision) for precision in {"float32", fast}}
     print(describe_machine(device, peaks))
     print(
-        "| case | GFLOP/step | floor ms | notebook ms | float32 ms | fast ms | "
-        "notebook/float32 | notebook/fast | fast/floor | images/s |"
+        "| case | GFLOP/step | floor ms | notebook ms | float32 ms | fast ms | notebook/float32 | "
+        "notebook/fast | fast/floor | images/s |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for case in arguments.cases:
@@ -64,6 +77,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cases", nargs="+", default=list(CASES), metavar="MODEL/LOSS")
+    parser.add_argument("--compare", nargs="+", type=int, metavar="RUNS", help="time `ganbench compare`")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--repeats", type=int, default=5)
@@ -90,7 +104,8 @@ def measure(
     shown = config["train"]["batch_size"] * config["loss"]["n_critic"]
     milliseconds = " | ".join(f"{1e3 * seconds:.2f}" for seconds in (floor, notebook, plain, quick))
     return (
-        f"| {case} | {flops / 1e9:.2f} | {milliseconds} | {notebook / plain:.2f}× | {notebook / quick:.2f}× | "
+        f"| {case} | {flops / 1e9:.2f} | {milliseconds} | {notebook / plain:.2f}× | "
+        f"{notebook / quick:.2f}× | "
         f"{quick / floor:.1f}× | {shown / quick:,.0f} |"
     )
 
@@ -188,11 +203,59 @@ def count_work(config: Config, dataset: Dataset, device: torch.device) -> tuple[
     its network, in float32; images and activations could in principle stay in cache and are left out.
     """
     training = Training(config, dataset, device)
-    with FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _NoModules()  # type: ignore[assignment]
+    with counter:
         training.do_step()
     parameters = training.gan.parameter_counts()
     updates = parameters["generator"] + parameters["discriminator"] * config["loss"]["n_critic"]
     return float(counter.get_total_flops()), updates * 4.0 * 2 * 4
+
+
+class _NoModules:
+    """Stands in for the counter's tracker of modules, whose hooks fail on a penalty's inner gradient."""
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+
+def time_compare(count: int, repeats: int) -> float:
+    """Median seconds of `ganbench compare`, from start to exit, on copies of one real run.
+
+    The copies differ in seed and learning rate, ten seeds a recipe, as a sweep would leave them.
+    """
+    overrides = ["dataset=digits", "train=smoke", "device=cpu"]
+    with tempfile.TemporaryDirectory() as folder:
+        template = train_run(compose([*overrides, f"output_root={folder}/template"])).path
+        for index in range(count):
+            copy_run(template, Path(folder, "runs", f"recipe{index // 10}", f"s{index % 10}"), index)
+        command = [sys.executable, "-m", "ganbench", "compare", f"{folder}/runs"]
+        return statistics.median(seconds_of(command) for _ in range(repeats))
+
+
+def copy_run(template: Path, target: Path, index: int) -> None:
+    """Copy a run's readable files and make it recipe `index // 10`, seed `index % 10`."""
+    target.mkdir(parents=True)
+    for name in ("history.csv", "scores.json", "run.json", "config.yaml"):
+        shutil.copy(template / name, target / name)
+    info = json.loads((target / "run.json").read_text())
+    (target / "run.json").write_text(json.dumps({**info, "seed": index % 10}))
+    config = OmegaConf.load(target / "config.yaml")
+    config.seed = index % 10
+    config.loss.g_lr = 1e-4 * (1 + index // 10)
+    OmegaConf.save(config, target / "config.yaml")
+
+
+def seconds_of(command: list[str]) -> float:
+    """Wall seconds of a process that must succeed."""
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
 
 
 def measure_peak(device: torch.device, precision: str, size: int = 2048, copies: int = 1 << 28) -> Peak:

@@ -189,7 +189,9 @@ class Training:
 
     def _owes_score(self) -> bool:
         interval = self.config["eval"]["every"]
-        due = interval is not None and self.step > 0 and self.step % interval == 0
+        if interval is None or self.step == 0:
+            return False
+        due = self.step % interval == 0 or self.step == self.total_steps
         return due and all(record["step"] != self.step for record in self.scores)
 
     def _log_interval(self, run: RunDirectory) -> None:

@@ -5,7 +5,7 @@ No branch here depends on the name of a loss, model or dataset, and nothing leav
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -47,7 +47,8 @@ class Step:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        self.generator, self.discriminator = self.gan.generator, self.gan.discriminator
+        self.generator: Callable[[Tensor, Tensor], Tensor] = self.gan.generator
+        self.discriminator: Callable[[Tensor, Tensor], Tensor] = self.gan.discriminator
         if self.compile and compiler_works(self.device):
             self.generator, self.discriminator = map(torch.compile, (self.generator, self.discriminator))
         # Batch norm would let real and fake images see each other's statistics.

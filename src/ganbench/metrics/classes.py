@@ -50,9 +50,7 @@ def histogram_kl(generated: Tensor, reference: Tensor) -> float:
     return float((share[kept] * (share[kept] / reference.double()[kept]).log()).sum())
 
 
-def class_consistency(
-    predicted: Tensor, asked: Tensor, num_classes: int, per_class: int
-) -> Consistency:
+def class_consistency(predicted: Tensor, asked: Tensor, num_classes: int, per_class: int) -> Consistency:
     """How often the predicted class int64 N is the one asked for, in the first `per_class` of each.
 
     Raises:

@@ -35,9 +35,7 @@ def pixel_std(images: Tensor, classes: Tensor, num_classes: int, per_class: int)
     return _by_class(spread, classes, num_classes, per_class)
 
 
-def feature_distance(
-    features: Tensor, classes: Tensor, num_classes: int, per_class: int
-) -> Diversity:
+def feature_distance(features: Tensor, classes: Tensor, num_classes: int, per_class: int) -> Diversity:
     """Mean Euclidean distance between all pairs within a class, in the extractor's units.
 
     `features` are N×D, `classes` int64 N; the first `per_class` images of each class count.

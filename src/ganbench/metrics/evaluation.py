@@ -111,9 +111,7 @@ class Evaluator:
     ) -> Samples:
         labels: Tensor | None = None
         if conditional:
-            counts = reference_counts(
-                reference.images.labels, self.dataset.num_classes, settings.num_samples
-            )
+            counts = reference_counts(reference.images.labels, self.dataset.num_classes, settings.num_samples)
             labels = labels_to_ask(counts, settings.per_class)
         return generate(
             generator,
@@ -130,9 +128,7 @@ class Evaluator:
             reason = f"{samples.nonfinite} of {len(samples.images)} images hold NaN or inf"
             return unusable(settings, reason)
         train = self.train if "memorisation" in settings.metrics else None
-        return score_images(
-            samples.images, reference, self.extractor, settings, samples.labels, train
-        )
+        return score_images(samples.images, reference, self.extractor, settings, samples.labels, train)
 
     def _reference(self, name: str) -> Reference:
         return Reference(

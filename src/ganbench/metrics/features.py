@@ -54,9 +54,7 @@ class JudgeExtractor:
     Images of another size than 28×28 are resized with antialiasing first, real and generated alike.
     """
 
-    def __init__(
-        self, dataset: str, variant: str = "judge", device: str | torch.device = "cpu"
-    ) -> None:
+    def __init__(self, dataset: str, variant: str = "judge", device: str | torch.device = "cpu") -> None:
         """`variant` is ``judge`` or ``judge_b``.
 
         Raises:
@@ -75,8 +73,7 @@ class JudgeExtractor:
         """Features float32 N×64 and logits N×K of uint8 images N×C×H×W."""
         with full_precision(self.device):
             return gathered(
-                self._network(resize(batch.to(self.device), JUDGE_SIZE))
-                for batch in images.split(batch_size)
+                self._network(resize(batch.to(self.device), JUDGE_SIZE)) for batch in images.split(batch_size)
             )
 
 

@@ -42,10 +42,7 @@ def fid(generated: Statistics, reference: Statistics) -> float:
     import numpy as np
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
-    fitted = [
-        {"mu": side.mean.numpy(), "sigma": side.covariance.numpy()}
-        for side in (generated, reference)
-    ]
+    fitted = [{"mu": side.mean.numpy(), "sigma": side.covariance.numpy()} for side in (generated, reference)]
     if not all(np.isfinite(array).all() for side in fitted for array in side.values()):
         raise MetricUndefined("the features hold NaN or inf")
     return float(fid_statistics_to_metric(*fitted, verbose=False)[KEY_METRIC_FID])

@@ -8,6 +8,8 @@ from typing import Any
 from ganbench.data import Dataset, Split
 from ganbench.metrics.cache import Cache
 from ganbench.metrics.features import Extractor
+from ganbench.metrics.memorisation import train_closer
+from ganbench.metrics.neighbours import nearest
 from ganbench.metrics.protocol import SCHEMA, EvalSettings, now, versions
 from ganbench.metrics.reference import Reference, chosen, halves
 from ganbench.metrics.scoring import score_images
@@ -21,41 +23,44 @@ def floors(
 ) -> list[dict[str, Any]]:
     """Two score records: train images against test, and one half of train against the other.
 
-    ``settings.num_samples`` images a side by seeded choice (at most half the train split in the
-    second). The records are those of ``scores.json`` with ``when`` "floor" and ``floor`` naming
-    which. Memorisation is left out: training images are their own neighbours.
+    ``settings.num_samples`` images a side by seeded choice (at most half the train split in the second).
+    The records are those of ``scores.json`` with ``when`` "floor" and ``floor`` naming which. Training
+    images being their own neighbours, `train_closer` is what images that the train split doesn't hold get:
+    in the first record the test images against all of train, in the second one half against the other.
     """
     cache = cache or Cache()
-    settings = replace(
-        settings, metrics=tuple(name for name in settings.metrics if name != "memorisation")
-    )
-    train = chosen(dataset.train, settings.num_samples, settings.seed)
-    test = chosen(dataset.test, settings.num_samples, settings.seed)
-    first, second = halves(dataset.train, settings.num_samples, settings.seed)
+
+    def seen(images: Split, split: str) -> Reference:
+        return Reference(images, extractor, dataset.name, split, settings.batch_size, cache)
+
+    count, seed = settings.num_samples, settings.seed
+    train, test = chosen(dataset.train, count, seed), seen(chosen(dataset.test, count, seed), "test")
+    first, second = (seen(half, "train") for half in halves(dataset.train, count, seed))
     return [
-        _floor(TRAIN_TEST, train, test, "test", dataset, extractor, settings, cache),
-        _floor(TRAIN_HALVES, first, second, "train", dataset, extractor, settings, cache),
+        _floor(TRAIN_TEST, train, test, test, seen(dataset.train, "train"), settings, extractor),
+        _floor(TRAIN_HALVES, first.images, second, first, second, settings, extractor),
     ]
 
 
 def _floor(
     name: str,
     given: Split,
-    against: Split,
-    split: str,
-    dataset: Dataset,
-    extractor: Extractor,
+    against: Reference,
+    fresh: Reference,
+    train: Reference,
     settings: EvalSettings,
-    cache: Cache,
+    extractor: Extractor,
 ) -> dict[str, Any]:
-    settings = replace(settings, num_samples=len(given))
-    reference = Reference(against, extractor, dataset.name, split, settings.batch_size, cache)
-    scores = score_images(given.images, reference, extractor, settings, given.labels)
+    """Score of `given` against `against`, with the nearness of `fresh` images to those of `train`."""
+    known = tuple(name for name in settings.metrics if name != "memorisation")
+    settings = replace(settings, num_samples=len(given), metrics=known)
+    scores = score_images(given.images, against, extractor, settings, given.labels)
+    scores.values["train_closer"] = train_closer(nearest(fresh.features, train.features), train.spacing)
     return {
         "schema": SCHEMA,
         "when": "floor",
         "floor": name,
-        "protocol": settings.protocol(extractor.sha256, reference.describe()),
+        "protocol": settings.protocol(extractor.sha256, against.describe()),
         **scores.parts(),
         "batch_size": settings.batch_size,
         "seconds": {"sampling": 0.0, **scores.seconds},

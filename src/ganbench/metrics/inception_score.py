@@ -37,7 +37,5 @@ def inception_score(logits: Tensor, splits: int, seed: int) -> InceptionScore:
     found = isc_features_to_metric(logits, splits=splits, shuffle=True, rng_seed=seed)
     score = InceptionScore(found[KEY_METRIC_ISC_MEAN], found[KEY_METRIC_ISC_STD])
     if not all(map(math.isfinite, score)):
-        raise MetricUndefined(
-            "a class has probability 0 in every image of a split (collapsed generator)"
-        )
+        raise MetricUndefined("a class has probability 0 in every image of a split (collapsed generator)")
     return score

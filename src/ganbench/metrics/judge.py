@@ -128,8 +128,7 @@ def _read_card(path: Path) -> dict[str, Any]:
         ) from error
     if lacking:
         raise UserError(
-            f"judge card {path}: expected {', '.join(sorted(lacking))}, found no such key; "
-            "reinstall ganbench"
+            f"judge card {path}: expected {', '.join(sorted(lacking))}, found no such key; reinstall ganbench"
         )
     return card
 

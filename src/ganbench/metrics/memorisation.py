@@ -12,10 +12,10 @@ def train_closer(neighbours: Neighbours, train_spacing: Tensor) -> float:
     """Share 0..1 of generated samples closer to a training image than that image is to the others.
 
     `neighbours` are each sample's nearest training image, `train_spacing` float64 M each training
-    image's distance to its nearest other (`neighbours.nearest_other`). Copies give 1. Fresh real
-    images give the probability that two nearest neighbours are mutual: 2/3 in one dimension, 0.62
-    in two, falling to 1/2 (Pickard 1982, J. Appl. Prob. 19); the floors show what it is for a
-    dataset. Far off samples give 0.
+    image's distance to its nearest other (`neighbours.nearest_other`). Copies give 1.
+    Fresh real images give the probability that two nearest neighbours are mutual: at even density 2/3 in
+    one dimension, 0.62 in two, falling to 1/2 (Pickard 1982, J. Appl. Prob. 19), less where some images are
+    the nearest of many; the floors show what it is for a dataset. Images far from train give 0.
 
     Raises:
         MetricUndefined: no generated sample.

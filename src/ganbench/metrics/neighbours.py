@@ -58,9 +58,7 @@ def _nearest(queries: Tensor, points: Tensor, same: bool) -> Neighbours:
     for rows in blocks(len(asked), len(points)):
         score = torch.addmm(half_square, asked[rows], centred.T, alpha=-1)
         if same:
-            score[torch.arange(rows.stop - rows.start), torch.arange(rows.start, rows.stop)] = (
-                torch.inf
-            )
+            score[torch.arange(rows.stop - rows.start), torch.arange(rows.start, rows.stop)] = torch.inf
         index[rows] = score.argmin(dim=1)
     distance = (queries.double() - points[index].double()).norm(dim=1)
     return Neighbours(index, distance)

@@ -59,9 +59,7 @@ class _Scored:
 
     def seen_classes(self, what: Features) -> Tensor:
         if self.num_classes is None:
-            raise MetricUndefined(
-                f"extractor {self.settings.extractor} does not know the dataset's classes"
-            )
+            raise MetricUndefined(f"extractor {self.settings.extractor} does not know the dataset's classes")
         return what.predicted
 
     def count_classes(self) -> int:
@@ -168,16 +166,12 @@ def _kid(scored: _Scored) -> Result:
 
 
 def _inception_score(scored: _Scored) -> Result:
-    mean, std = inception_score(
-        scored.features.logits, scored.settings.is_splits, scored.settings.seed
-    )
+    mean, std = inception_score(scored.features.logits, scored.settings.is_splits, scored.settings.seed)
     return {"is_mean": mean, "is_std": std}, {}
 
 
 def _precision_recall(scored: _Scored) -> Result:
-    found = precision_recall(
-        scored.features.features, scored.reference.features, scored.settings.pr_k
-    )
+    found = precision_recall(scored.features.features, scored.reference.features, scored.settings.pr_k)
     return found._asdict(), {}
 
 

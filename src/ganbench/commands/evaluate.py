@@ -1,0 +1,241 @@
+"""`ganbench evaluate`: score past runs again, and the floors of a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ganbench.errors import ConfigError, RunError, UserError
+
+if TYPE_CHECKING:
+    from ganbench.config import Config
+    from ganbench.metrics.evaluation import Evaluator
+    from ganbench.runs import RunRecord
+
+KEYS = ("eval.", "dataset.root=", "device=", "output_root=", "threads=")
+
+EPILOG = """KEY=VALUE changes how runs are scored: eval.* (another protocol), dataset.root, device, threads.
+Records are appended to each run's scores.json, never replaced. Floors go to OUTPUT_ROOT/floors.
+
+examples:
+  ganbench evaluate outputs/mnist/cgan/bce/s0-1a2b3c4d
+  ganbench evaluate outputs eval.extractor=judge_b
+  ganbench evaluate --floors mnist"""
+
+
+def main(argv: list[str]) -> int:
+    """Score every run found at or below the folders given; 1 when one of them could not be scored.
+
+    Raises:
+        UserError: bad usage, an impossible protocol, or an extractor that cannot be had.
+    """
+    arguments = parser().parse_args(argv)
+    overrides = [text for text in arguments.runs if text.startswith(KEYS)]
+    folders = [text for text in arguments.runs if not text.startswith(KEYS)]
+    if not folders and not arguments.floors:
+        raise UserError("evaluate: name a run, or a dataset with --floors; see `ganbench evaluate --help`")
+    for name in arguments.floors:
+        _floors(name, overrides)
+    scorer = _Scorer(overrides, arguments.weights, arguments.trust)
+    failed = 0
+    for path in _runs(folders):
+        try:
+            scorer(path)
+        except RunError as error:
+            failed += 1
+            print("ganbench: " + " ".join(str(error).split()), file=sys.stderr)
+    return 1 if failed else 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that reports bad usage the way every command does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"evaluate: {message}; see `ganbench evaluate --help`")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    made = _Parser(
+        prog="ganbench evaluate",
+        description="Score finished or unfinished runs again, under another protocol if asked.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument(
+        "runs", nargs="*", metavar="RUN|KEY=VALUE", help="run directories or folders that hold some"
+    )
+    made.add_argument(
+        "--weights",
+        choices=("all", "last", "best"),
+        default="all",
+        help="which weights (default: all there are)",
+    )
+    made.add_argument(
+        "--floors",
+        action="append",
+        default=[],
+        metavar="DATASET",
+        help="score real images against real images: what a perfect generator would get",
+    )
+    made.add_argument("--trust", action="store_true", help="import whatever code the run's config.yaml names")
+    return made
+
+
+class _Scorer:
+    """Scores runs one after the other; those of one dataset and protocol share what they need."""
+
+    def __init__(self, overrides: Sequence[str], weights: str, trust: bool) -> None:
+        self.changes = dict(map(_parse, overrides))
+        self.weights = weights
+        self.trust = trust
+        self._evaluators: dict[str, Evaluator] = {}
+
+    def __call__(self, path: Path) -> None:
+        from ganbench.runs import RunDirectory, read_run, read_scores
+
+        record = read_run(path)
+        config = self._config(record)
+        run = RunDirectory(path).open()
+        try:
+            made = [self._score(record, config, weights) for weights in self._which(record)]
+            run.write_scores([*read_scores(path), *made])
+        finally:
+            run.close()
+        for score in made:
+            print(f"{path}  {score['weights']} weights, step {score['step']}")
+            print(describe(score))
+
+    def _config(self, record: RunRecord) -> Config:
+        """The run's configuration under the changes asked for, checked."""
+        from ganbench.config import require_trusted, validate
+
+        if not self.trust:
+            require_trusted(record.config)
+        try:
+            return validate(_changed({**record.config, "device": "auto"}, self.changes))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{record.path / 'config.yaml'}: damaged: {error!r}") from error
+
+    def _which(self, record: RunRecord) -> list[str]:
+        from ganbench.runs import GENERATOR
+
+        if self.weights != "all":
+            return [self.weights]
+        return ["last", "best"] if (record.path / GENERATOR["best"]).exists() else ["last"]
+
+    def _score(self, record: RunRecord, config: Config, weights: str) -> dict[str, Any]:
+        from ganbench.generator import load_generator
+        from ganbench.metrics.evaluation import Origin
+
+        # First what is quick to find missing; the extractor and the data take seconds.
+        trained = load_generator(record, weights, self.trust)
+        evaluator = self._evaluator(config)
+        origin = Origin("evaluate", weights, trained.step, trained.images, trained.train_seconds)
+        network = trained.network.to(evaluator.device)
+        return evaluator.score(network, trained.z_dim, trained.conditional, origin)
+
+    def _evaluator(self, config: Config) -> Evaluator:
+        key = json.dumps([config["dataset"], config["eval"]], sort_keys=True)
+        if key not in self._evaluators:
+            self._evaluators[key] = _evaluator(config)
+        return self._evaluators[key]
+
+
+def describe(record: dict[str, Any]) -> str:
+    """A score record in words: protocol, values, and why those absent are."""
+    protocol, values = record["protocol"], record["values"]
+    reference = protocol["reference"]
+    lines = [
+        f"{protocol['extractor']} {protocol['extractor_sha256'][:8]}: {protocol['num_generated']} images "
+        f"against {reference['count']} of {reference['dataset']} {reference['split']}"
+    ]
+    if values:
+        lines.append("  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+    lines += [f"no {name}: {reason}" for name, reason in record["absent"].items()]
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _runs(folders: Iterable[str]) -> list[Path]:
+    """The run directories at or below the folders, each once.
+
+    Raises:
+        UserError: a folder without any, or something else that looks like an override.
+    """
+    from ganbench.runs import find_runs
+
+    paths: dict[Path, None] = {}
+    for folder in folders:
+        if "=" in folder and not Path(folder).exists():
+            raise ConfigError(
+                f"{folder}: only eval.*, dataset.root, device, threads and output_root may be changed here; "
+                "a run's other keys say how it was trained"
+            )
+        if not Path(folder).is_dir():
+            raise RunError(f"{folder}: no such folder (looked for {Path(folder).absolute()})")
+        found = find_runs(folder)
+        if not found:
+            raise RunError(f"{folder}: no run directory here or below; `ganbench train` makes one")
+        paths.update(dict.fromkeys(found))
+    return list(paths)
+
+
+def _parse(override: str) -> tuple[str, Any]:
+    import yaml
+
+    key, _, text = override.partition("=")
+    try:
+        return key, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{override}: not a value ({str(error).splitlines()[0]})") from error
+
+
+def _changed(config: Config, changes: dict[str, Any]) -> Config:
+    changed = {key: dict(value) if isinstance(value, dict) else value for key, value in config.items()}
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        node = changed
+        for parent in parents:
+            node = node[parent]
+        node[last] = value
+    return changed
+
+
+def _evaluator(config: Config) -> Evaluator:
+    from ganbench.data import build_dataset
+    from ganbench.engine.device import resolve_device, set_up
+    from ganbench.metrics.evaluation import Evaluator
+    from ganbench.metrics.protocol import EvalSettings
+
+    device = resolve_device(config["device"])
+    set_up(config["threads"], deterministic=False)
+    return Evaluator(build_dataset(config["dataset"]), EvalSettings.from_config(config["eval"]), device)
+
+
+def _floors(name: str, overrides: Sequence[str]) -> None:
+    from ganbench.config import compose, group_names, validate
+    from ganbench.metrics.floors import floors
+    from ganbench.metrics.protocol import protocol_key
+    from ganbench.runs import atomic_write_text
+
+    known = group_names("dataset")
+    if name not in known:
+        raise ConfigError(f"--floors {name}: unknown dataset; choose one of {', '.join(known)}")
+    config = validate(_changed(compose([f"dataset={name}"]), dict(map(_parse, overrides))))
+    evaluator = _evaluator(config)
+    records = floors(evaluator.dataset, evaluator.extractor, evaluator.settings, evaluator.cache)
+    key = protocol_key(records[0]["protocol"])
+    path = Path(config["output_root"]) / "floors" / f"{name}-{config['eval']['extractor']}-{key}.json"
+    try:
+        atomic_write_text(path, json.dumps(records, indent=1, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise UserError(f"output_root: cannot write {path}: {error.strerror}") from error
+    for record in records:
+        print(f"{name}  {record['floor']}")
+        print(describe(record))
+    print(f"stored in {path}")

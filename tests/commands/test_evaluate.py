@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ganbench import runs
+from ganbench.cli import main
+from ganbench.metrics.protocol import EvalSettings
+
+FAST = ("eval.num_samples=40", "eval.kid_subset_size=20", "eval.kid_subsets=2", "eval.per_class=4")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("GANBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def test_a_record_is_appended(run_of, capsys):
+    run = run_of("model=cgan")
+    assert main(["evaluate", str(run), *FAST]) == 0
+    (first,) = runs.read_scores(run)
+    assert (first["when"], first["weights"], first["step"]) == ("evaluate", "last", 3)
+    assert (first["images"], first["protocol"]["num_generated"]) == (12, 40)
+    assert first["protocol"]["reference"]["count"] == 500
+    assert first["values"]["fid"] > 1
+    assert main(["evaluate", str(run), *FAST, "eval.extractor=judge_b", "eval.seed=7"]) == 0
+    again, second = runs.read_scores(run)
+    assert again == first
+    assert (second["protocol"]["extractor"], second["protocol"]["seed"]) == ("judge_b", 7)
+    assert second["protocol"]["extractor_sha256"] != first["protocol"]["extractor_sha256"]
+    output = capsys.readouterr().out
+    assert f"{run}  last weights, step 3" in output
+    assert "40 images against 500 of digits test" in output
+
+
+def test_the_score_is_that_of_training(run_of):
+    run = run_of("model=cgan", "eval.enabled=true", *FAST)
+    assert main(["evaluate", str(run)]) == 0
+    final, later = runs.read_scores(run)
+    assert (final["when"], later["when"]) == ("final", "evaluate")
+    assert later["values"] == pytest.approx(final["values"], rel=1e-9)
+    assert later["protocol"] == final["protocol"]
+    for key in ("step", "images", "train_seconds", "weights"):
+        assert later[key] == final[key]
+
+
+def test_best_weights_are_scored_where_there_are_some(run_of):
+    run = run_of("model=mlp", "eval.enabled=true", "eval.every=2", "eval.training_num_samples=40", *FAST)
+    kept = runs.read_scores(run)
+    before = len(kept)
+    on_the_way = [record for record in kept if record["when"] == "training"]
+    best = min(on_the_way, key=lambda record: record["values"]["fid"])["step"]
+    assert main(["evaluate", str(run)]) == 0
+    added = runs.read_scores(run)[before:]
+    assert [(record["weights"], record["step"]) for record in added] == [("last", 3), ("best", best)]
+    assert main(["evaluate", str(run), "--weights", "best"]) == 0
+    assert runs.read_scores(run)[before + 2]["weights"] == "best"
+
+
+def test_few_samples_lose_a_metric_and_keep_the_others(run_of, capsys):
+    run = run_of("model=mlp")
+    assert main(["evaluate", str(run), *FAST, "eval.num_samples=10"]) == 0
+    (record,) = runs.read_scores(run)
+    assert record["absent"]["kid"] == "needs at least 20 generated images, has 10"
+    assert "fid" in record["values"]
+    assert "no kid: needs at least 20" in capsys.readouterr().out
+
+
+def test_all_runs_below_a_folder(run_of, tmp_path, capsys):
+    for seed in (0, 1):
+        run_of("model=mlp", f"seed={seed}")
+    assert main(["evaluate", str(tmp_path / "outputs"), *FAST]) == 0
+    assert all(len(runs.read_scores(path)) == 1 for path in runs.find_runs(tmp_path))
+
+
+def test_a_run_that_cannot_be_scored_does_not_stop_the_others(run_of, tmp_path, capsys):
+    good, bad = run_of("model=mlp", "seed=0"), run_of("model=mlp", "seed=1")
+    for path in (bad / "checkpoints").iterdir():
+        path.unlink()
+    assert main(["evaluate", str(bad), str(good), *FAST]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"ganbench: {bad}: has no usable checkpoint")
+    assert error.count("\n") == 1
+    assert len(runs.read_scores(good)) == 1
+    assert runs.read_scores(bad) == []
+
+
+def test_a_checkpoint_of_another_model(run_of, capsys):
+    run, other = run_of("model=mlp"), run_of("model=cgan")
+    weights = "checkpoints/generator.safetensors"
+    (run / weights).write_bytes((other / weights).read_bytes())
+    assert main(["evaluate", str(run), *FAST]) == 1
+    assert "do not fit model.generator" in capsys.readouterr().err
+
+
+def test_a_run_still_being_written(run_of, capsys):
+    run = run_of("model=mlp")
+    held = runs.RunDirectory(run).open()
+    try:
+        assert main(["evaluate", str(run), *FAST]) == 1
+    finally:
+        held.close()
+    assert "held by process" in capsys.readouterr().err
+    assert runs.read_scores(run) == []
+
+
+def test_a_generator_that_makes_nan(run_of, spoil):
+    run = run_of("model=mlp")
+    spoil(run)
+    assert main(["evaluate", str(run), *FAST]) == 0
+    (record,) = runs.read_scores(run)
+    assert record["values"] == {}
+    assert record["absent"]["fid"] == "40 of 40 images hold NaN or inf"
+
+
+def test_code_that_a_run_names_is_not_imported(run_of, tmp_path, monkeypatch, capsys):
+    run = run_of("model=mlp")
+    (tmp_path / "foreign.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("ganbench.losses.BCE", "foreign.Loss"))
+    assert "foreign.Loss" in (run / "config.yaml").read_text()
+    assert main(["evaluate", str(run), *FAST]) == 2
+    assert "pass --trust" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name a run"),
+        (["RUN", "eval.num_sample=5"], "did you mean eval.num_samples?"),
+        (["RUN", "eval.num_samples=many"], "eval.num_samples=many"),
+        (["RUN", "eval.num_samples=1"], "eval.num_samples"),
+        (["RUN", "eval.extractor=vgg"], "eval.extractor"),
+        (["RUN", "eval.seed=[1"], "not a value"),
+        (["RUN", "loss=bce"], "only eval.*"),
+        (["RUN/none"], "no such folder"),
+        (["RUN/checkpoints"], "no run directory here or below"),
+        (["RUN", "--weight", "best"], "unrecognized arguments"),
+        (["RUN", "--weights", "ema"], "invalid choice"),
+        (["RUN", "device=cuda:99"], "device=cuda:99"),
+        (["RUN", "eval.extractor=inception", "eval.inception_weights=none.pth"], "no such file"),
+        (["--floors", "nonsense"], "nonsense"),
+    ],
+)
+def test_bad_usage_is_one_line(run_of, capsys, arguments, message):
+    run = run_of("model=mlp")
+    assert main(["evaluate", *(text.replace("RUN", str(run)) for text in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert runs.read_scores(run) == []
+
+
+def test_floors_are_printed_and_stored(tmp_path, capsys):
+    folder = tmp_path / "outputs"
+    assert main(["evaluate", "--floors", "digits", f"output_root={folder}", *FAST]) == 0
+    (path,) = (folder / "floors").iterdir()
+    records = json.loads(path.read_text())
+    assert [record["floor"] for record in records] == ["train-test", "train-halves"]
+    assert records[0]["protocol"]["num_generated"] == 40
+    output = capsys.readouterr().out
+    assert "digits  train-test" in output
+    assert str(path) in output
+
+
+def test_floors_stand_under_the_table_of_their_protocol(run_of, tmp_path, capsys):
+    run_of("model=mlp", "eval.enabled=true", "eval.kid_subsets=2")
+    outputs = tmp_path / "outputs"
+    assert main(["evaluate", "--floors", "digits", f"output_root={outputs}", "eval.kid_subsets=2"]) == 0
+    fid = json.loads(next((outputs / "floors").iterdir()).read_text())[0]["values"]["fid"]
+    capsys.readouterr()
+    assert main(["compare", str(outputs)]) == 0
+    table = capsys.readouterr().out
+    assert "train against test" in table
+    assert f"{fid:.2g}" in table
+    assert "another protocol" not in table.split("train against test")[1].split("\n")[0]
+
+
+def test_defaults_of_the_command_are_those_of_the_run(run_of):
+    run = run_of("model=mlp")
+    assert main(["evaluate", str(run)]) == 0
+    (record,) = runs.read_scores(run)
+    kept = EvalSettings.from_config(runs.read_run(run).config["eval"])
+    assert record["protocol"]["num_generated"] == kept.num_samples == 500
+    assert Path(run / "run.json").exists()

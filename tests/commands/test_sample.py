@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ganbench.cli import main
+from ganbench.engine.images import grid
+from ganbench.generator import load_generator
+from ganbench.metrics.sampling import generate_from, latents
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def expected(run, z, labels):
+    """Images uint8 N×C×H×W of the run's generator."""
+    return generate_from(load_generator(run).network, z, labels, 0, 500, "cpu").images
+
+
+def picture(path) -> torch.Tensor:
+    """The grid that a picture shows, H×W, without its enlargement."""
+    return torch.from_numpy(np.array(Image.open(path)))[::2, ::2]
+
+
+def test_a_grid_of_one_class(run_of, here, capsys):
+    run = run_of("model=cgan")
+    assert main(["sample", str(run), "--class", "8", "--count", "4", "--seed", "3", "--device", "cpu"]) == 0
+    images = expected(run, latents(4, 100, 3), torch.full((4,), 8))
+    assert torch.equal(picture(here / "samples.png"), grid(images, 2)[0])
+    assert "4 images" in capsys.readouterr().out
+
+
+def test_a_row_for_each_class(run_of, here):
+    run = run_of("model=cgan")
+    assert main(["sample", str(run), "--layout", "classes", "--count", "3", "--out", "a/b.png"]) == 0
+    images = expected(run, latents(30, 100, 0), torch.arange(10).repeat_interleave(3))
+    assert torch.equal(picture(here / "a" / "b.png"), grid(images, 3)[0])
+
+
+def test_a_row_for_each_latent(run_of, here):
+    run = run_of("model=cgan")
+    assert main(["sample", str(run), "--layout", "fixed-z", "--count", "2"]) == 0
+    z = latents(2, 100, 0).repeat_interleave(10, dim=0)
+    images = expected(run, z, torch.arange(10).repeat(2))
+    assert torch.equal(picture(here / "samples.png"), grid(images, 10)[0])
+
+
+def test_arrays(run_of, here):
+    run = run_of("model=cgan")
+    assert main(["sample", str(run), "--format", "npz", "--count", "12"]) == 0
+    arrays = np.load(here / "samples.npz")
+    assert arrays["labels"].tolist() == [*range(10), 0, 1]
+    images = expected(run, latents(12, 100, 0), torch.arange(12) % 10)
+    assert np.array_equal(arrays["images"], images.permute(0, 2, 3, 1).numpy())
+
+
+def test_a_file_each(run_of, here):
+    run = run_of("model=mlp")
+    assert main(["sample", str(run), "--format", "png-folder", "--count", "3"]) == 0
+    images = expected(run, latents(3, 100, 0), None)
+    names = sorted(path.name for path in (here / "samples").iterdir())
+    assert names == ["000000.png", "000001.png", "000002.png"]
+    for name, image in zip(names, images, strict=True):
+        assert np.array_equal(np.array(Image.open(here / "samples" / name)), image[0].numpy())
+    assert main(["sample", str(run), "--format", "png-folder"]) == 2
+
+
+def test_file_names_of_a_conditional_model_tell_the_class(run_of, here):
+    run = run_of("model=cgan")
+    assert main(["sample", str(run), "--format", "png-folder", "--count", "2", "--out", "x"]) == 0
+    assert sorted(path.name for path in (here / "x").iterdir()) == [
+        "000000_class0.png",
+        "000001_class1.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "message"),
+    [
+        ("mlp", ["--class", "8"], "--class 8: the model of RUN is not conditional"),
+        ("mlp", ["--layout", "fixed-z"], "--layout fixed-z: the model of RUN is not conditional"),
+        ("cgan", ["--class", "10"], "--class 10: must lie in 0..9"),
+        ("cgan", ["--class", "-1"], "--class -1: must lie in 0..9"),
+        ("cgan", ["--class", "1", "--layout", "classes"], "--layout classes shows every class"),
+        ("cgan", ["--count", "0"], "--count 0: must be at least 1"),
+        ("cgan", ["--seed", "-1"], "--seed -1: must be at least 0"),
+        ("cgan", ["--count", "many"], "sample: argument --count: invalid int value"),
+        ("cgan", ["--weights", "best"], "has no best weights"),
+        ("cgan", ["--device", "gpu"], "device=gpu: must be"),
+        ("cgan", ["--out", "/proc/no/file.png"], "--out /proc/no/file.png: cannot be written"),
+    ],
+)
+def test_bad_usage_is_one_line(run_of, here, capsys, model, arguments, message):
+    run = run_of(f"model={model}")
+    assert main(["sample", str(run), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message.replace("RUN", str(run)) in error
+    assert error.count("\n") == 1
+    assert list(here.iterdir()) == []
+
+
+def test_a_folder_that_is_no_run(here, capsys):
+    assert main(["sample", str(here)]) == 2
+    assert "not a run directory" in capsys.readouterr().err
+
+
+def test_images_with_nan_are_said(run_of, spoil, here, capsys):
+    run = run_of("model=mlp")
+    spoil(run)
+    assert main(["sample", str(run), "--count", "5"]) == 0
+    assert "5 images hold NaN or inf, shown grey" in capsys.readouterr().err

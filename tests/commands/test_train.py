@@ -1,0 +1,196 @@
+"""`ganbench train`: one run, and sweeps that a bad job does not stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ganbench import runs, session
+from ganbench.cli import main
+from ganbench.config import identity, validate
+from ganbench.engine.loop import Training
+from ganbench.runs import find_runs, read_run
+
+pytestmark = pytest.mark.usefixtures("cached_data")
+
+SMALL = ["dataset=digits", "train.steps=2", "train.batch_size=4", "eval.enabled=false", "output_root=out"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def train(*overrides: str) -> int:
+    flags = [text for text in overrides if text == "-m"]
+    return main(["train", *flags, *SMALL, *(text for text in overrides if text != "-m")])
+
+
+def statuses() -> dict[int, str]:
+    """Status of each run below ``out`` by its seed."""
+    return {record.info["seed"]: record.status for record in map(read_run, find_runs("out"))}
+
+
+def table(text: str) -> list[list[str]]:
+    """Rows of the sweep's table, without its header."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("run "))
+    assert lines[start].split() == ["run", "status", "seconds", "d_loss", "g_loss", "reason"]
+    rows = []
+    for line in lines[start + 2 :]:
+        if " runs" in line:
+            break
+        rows.append(line.split())
+    return rows
+
+
+def test_one_run(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("loss=lsgan", "seed=4") == 0
+    (path,) = find_runs("out")
+    assert str(path) in capsys.readouterr().out
+    assert path.parts[:4] == ("out", "digits", "mlp", "lsgan") and path.name.startswith("s4-")
+    assert os.listdir(elsewhere) == ["out"]
+    assert yaml.safe_load((path / ".hydra" / "overrides.yaml").read_text()) == [
+        *SMALL,
+        "loss=lsgan",
+        "seed=4",
+    ]
+    composed = yaml.safe_load((path / ".hydra" / "config.yaml").read_text())
+    assert composed["loss"]["d_lr"] == "${loss.optimizer.lr}"
+    assert set(yaml.safe_load((path / ".hydra" / "hydra.yaml").read_text())) == {"hydra"}
+    record = read_run(path)
+    assert (
+        path.name == f"s4-{identity(validate(record.config))[:8]}" == f"s4-{record.info['config_hash'][:8]}"
+    )
+
+
+def test_the_same_command_again_is_skipped(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train() == 0
+    capsys.readouterr()
+    assert train() == 0
+    assert "complete, skipped (force=true trains it anew)" in capsys.readouterr().err
+    assert train("force=true") == 0
+    assert "skipped" not in capsys.readouterr().err
+    assert len(find_runs("out")) == 1
+
+
+def test_a_folder_of_ones_own_choice() -> None:
+    assert train("hydra.run.dir=mine") == 0
+    assert read_run("mine").status == runs.COMPLETED
+    assert not Path("out").exists()
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training fails for seed 1."""
+    original = Training.advance
+
+    def advance(self: Training) -> None:
+        if self.config["seed"] == 1:
+            raise RuntimeError("out of luck")
+        original(self)
+
+    monkeypatch.setattr(Training, "advance", advance)
+
+
+def test_a_failed_run_is_exit_code_1(broken: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("seed=1") == 1
+    error = capsys.readouterr().err
+    assert "failed: RuntimeError: out of luck" in error and "Traceback" not in error
+    assert statuses() == {1: "failed"}
+
+
+def test_two_seeds_two_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("-m", "seed=0,1") == 0
+    rows = table(capsys.readouterr().out)
+    assert [(row[0][:18], row[1]) for row in rows] == [
+        ("digits/mlp/bce/s0-", "completed"),
+        ("digits/mlp/bce/s1-", "completed"),
+    ]
+    for row, path in zip(rows, sorted(find_runs("out")), strict=True):
+        record = read_run(path)
+        last = record.history[-1]
+        assert row[2:] == [
+            f"{record.info['seconds']['train']:.1f}",
+            f"{last['d_loss']:.4g}",
+            f"{last['g_loss']:.4g}",
+        ]
+    assert statuses() == {0: "completed", 1: "completed"}
+
+
+def test_the_flag_may_stand_anywhere() -> None:
+    assert main(["train", *SMALL, "-m", "seed=5,6"]) == 0
+    assert statuses() == {5: "completed", 6: "completed"}
+
+
+def test_a_failing_job_does_not_stop_the_rest(broken: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("-m", "seed=0,1,2") == 1
+    output = capsys.readouterr()
+    assert [row[1] for row in table(output.out)] == ["completed", "failed", "completed"]
+    assert "3 runs, 1 not completed" in output.out and "out of luck" in output.out
+    assert statuses() == {0: "completed", 1: "failed", 2: "completed"}
+
+
+def test_a_refused_job_does_not_stop_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("-m", "loss=wgan_clip,bce", "loss.critic_norm=spectral") == 1
+    output = capsys.readouterr()
+    rows = table(output.out)
+    assert [row[1] for row in rows] == ["refused", "completed"]
+    assert "loss.critic_norm=spectral" in " ".join(rows[0])
+    assert "Traceback" not in output.err and len(find_runs("out")) == 1
+
+
+def test_a_job_that_breaks_before_its_run_does_not_stop_the_rest(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dataset or model of the user's own can raise anything."""
+    original = session.build_dataset
+    calls: list[Any] = []
+
+    def build(settings: Any, *rest: Any) -> Any:
+        calls.append(settings)
+        if len(calls) == 1:
+            raise ZeroDivisionError("in a source of the user's own")
+        return original(settings, *rest)
+
+    monkeypatch.setattr(session, "build_dataset", build)
+    assert train("-m", "seed=0,1") == 1
+    output = capsys.readouterr()
+    assert [row[1] for row in table(output.out)] == ["failed", "completed"]
+    assert "ZeroDivisionError" in output.out and statuses() == {1: "completed"}
+
+
+def test_a_signal_stops_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Training.advance
+
+    def advance(self: Training) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        original(self)
+
+    monkeypatch.setattr(Training, "advance", advance)
+    assert train("-m", "seed=0,1") == 130
+    assert statuses() == {0: "interrupted"}
+
+
+def test_an_interrupted_run_is_resumed_by_the_same_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = Training.advance
+
+    def advance(self: Training) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "advance", advance)
+        assert train() == 128 + signal.SIGTERM
+    assert "the same command resumes it" in capsys.readouterr().err
+    assert train() == 0
+    assert "resumed at step 1" in capsys.readouterr().err
+    assert statuses() == {0: "completed"}
