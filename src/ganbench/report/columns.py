@@ -81,7 +81,7 @@ COLUMNS: dict[str, Column] = {
             "train_closer",
             "train closer",
             None,
-            "share of images nearer to a training than to a test image; near one half is good",
+            "share of images closer to a training image than that one is to the rest; good is near the floor",
             "train_closer",
             100,
             "%",

@@ -12,6 +12,9 @@ from ganbench.report.protocol import Protocol
 from ganbench.report.table import Floor, Table
 from ganbench.report.text import clean, listed
 
+KNOWN_FLOORS = Path(__file__).parent / "known_floors"
+"""Floors that ship with the package: those of its own datasets by the default protocol."""
+
 _MAX_BYTES = 1 << 20
 
 _NAMES = {"train-test": "train against test", "train-halves": "one half of train against the other"}
@@ -20,10 +23,10 @@ _NAMES = {"train-test": "train against test", "train-halves": "one half of train
 def attach_floors(tables: Sequence[Table], folders: Sequence[Path]) -> None:
     """Give each table the floors of its dataset, extractor, weights and protocol version.
 
-    Floors stand below the ranking, never in it; where their counts or reference are not the table's,
-    they say so.
+    Those found in `folders` come before those that ship. Floors stand below the ranking, never in it;
+    where their counts or reference are not the table's, they say so.
     """
-    paths = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+    paths = [path for folder in [*folders, KNOWN_FLOORS] for path in sorted(folder.glob("*.json"))]
     records = [record for path in paths for record in _load(path)]
     for table in tables:
         if table.protocol is None:
