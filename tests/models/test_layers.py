@@ -1,0 +1,115 @@
+"""Initialisation and dropout against their definitions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from ganbench.engine.gan import GAN
+from ganbench.models.layers import Dropout, icnr_, normalised
+
+
+@pytest.mark.parametrize("upscale", [2, 3])
+def test_icnr_starts_as_nearest_neighbour_upscaling(upscale: int) -> None:
+    torch.manual_seed(0)
+    convolution = icnr_(nn.Conv2d(3, 4 * upscale**2, 3, padding=1), upscale)
+    x = torch.randn(2, 3, 5, 5)
+    shuffled = nn.PixelShuffle(upscale)(convolution(x))
+    blocks = shuffled.unflatten(2, (5, upscale)).unflatten(4, (5, upscale))
+    assert torch.equal(blocks, blocks[:, :, :, :1, :, :1].expand_as(blocks))
+    assert blocks.std() > 0.1
+
+
+def test_icnr_draws_each_kernel_from_kaiming() -> None:
+    """Standard deviation sqrt(2 / fan_in), five standard errors of the 256·64·9 independent draws."""
+    torch.manual_seed(0)
+    weight = icnr_(nn.Conv2d(64, 1024, 3)).weight
+    count = weight.numel() / 4
+    expected = math.sqrt(2 / (64 * 9))
+    assert weight.std().item() == pytest.approx(expected, abs=5 * expected / math.sqrt(2 * count))
+    assert weight.mean().item() == pytest.approx(0, abs=5 * expected / math.sqrt(count))
+
+
+def test_generator_of_cgan_has_no_checkerboard_at_the_start(gan_of: Callable[..., GAN]) -> None:
+    layers = gan_of("loss=bce", "model=cgan").generator.layers
+    convolutions = [i for i, layer in enumerate(layers[:-2]) if isinstance(layer, nn.Conv2d)]
+    assert len(convolutions) == 2
+    for index in convolutions:
+        assert isinstance(layers[index + 1], nn.PixelShuffle)
+        x = torch.randn(1, layers[index].in_channels, 4, 4)
+        pixels = layers[index + 1](layers[index](x))[0, 0]
+        assert torch.equal(pixels, pixels[::2, ::2].repeat_interleave(2, 0).repeat_interleave(2, 1))
+
+
+@pytest.mark.parametrize("norm", ["batch", "spectral"])
+def test_dcgan_starts_from_small_normal_weights(norm: str, gan_of: Callable[..., GAN]) -> None:
+    """N(0, .02) for convolutions, N(1, .02) for batch norm's gains, zero biases; five standard errors."""
+    gan = gan_of("model=dcgan", f"loss.critic_norm={norm}")
+    checked = 0
+    for network in (gan.generator, gan.discriminator):
+        for module in network.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                parametrized = getattr(module, "parametrizations", None)
+                weight, mean = parametrized.weight.original if parametrized else module.weight, 0.0
+            elif isinstance(module, nn.BatchNorm2d):
+                weight, mean = module.weight, 1.0
+            else:
+                continue
+            count = weight.numel()
+            assert weight.mean().item() == pytest.approx(mean, abs=5 * 0.02 / math.sqrt(count))
+            assert weight.std().item() == pytest.approx(0.02, abs=5 * 0.02 / math.sqrt(2 * count))
+            assert module.bias is None or not module.bias.any()
+            checked += 1
+    assert checked == {"batch": 9, "spectral": 8}[norm]
+
+
+@pytest.mark.parametrize("p", [0.125, 0.25, 0.5])
+def test_dropout_keeps_rate_and_mean(p: float) -> None:
+    """Five standard errors of 200,001 independent elements (an odd number: the last draw is cut)."""
+    torch.manual_seed(0)
+    count = 200_001
+    y = Dropout(p)(torch.ones(count))
+    assert sorted(y.unique().tolist()) == pytest.approx([0.0, 1 / (1 - p)], abs=1e-6)
+    error = 5 * math.sqrt(p * (1 - p) / count)
+    assert (y == 0).double().mean().item() == pytest.approx(p, abs=error)
+    assert y.double().mean().item() == pytest.approx(1.0, abs=error / (1 - p))
+
+
+def test_dropout_draws_the_elements_independently() -> None:
+    """Elements that share a 64-bit draw must not depend on each other; nor may a byte be poorer."""
+    torch.manual_seed(0)
+    kept = (Dropout(0.25)(torch.ones(50_000, 8)) > 0).double()
+    correlation = torch.corrcoef(kept.T) - torch.eye(8, dtype=torch.float64)
+    assert correlation.abs().max().item() < 5 / math.sqrt(50_000)
+    assert (kept.mean(dim=0) - 0.75).abs().max().item() < 5 * math.sqrt(0.25 * 0.75 / 50_000)
+
+
+def test_dropout_masks_the_gradient_alike() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1000, requires_grad=True)
+    y = Dropout(0.5)(x)
+    y.sum().backward()
+    assert torch.equal(x.grad, (y != 0).float() * 2)
+
+
+@pytest.mark.parametrize("p, training", [(0.5, False), (0.0, True)])
+def test_dropout_passes_everything(p: float, training: bool) -> None:
+    x = torch.randn(10)
+    state = torch.get_rng_state()
+    assert Dropout(p).train(training)(x) is x
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.0, 2.0])
+def test_dropout_refuses_impossible_rates(p: float) -> None:
+    with pytest.raises(ValueError, match=r"dropout=.*\[0, 1\)"):
+        Dropout(p)
+
+
+def test_unknown_norm_is_refused() -> None:
+    with pytest.raises(ValueError, match="norm=group: must be one of none, batch, layer, spectral"):
+        normalised(nn.Linear(2, 2), "group", (2,))

@@ -1,0 +1,185 @@
+"""The command line: fast help, one line for every mistake, and exit codes that scripts can rely on."""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganbench.cli import COMMANDS, main
+from ganbench.errors import UserError
+
+HEAVY = ("torch", "hydra", "omegaconf", "numpy", "matplotlib", "sklearn", "torchvision", "scipy", "pandas")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, where every stray file is seen."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """What stderr says, which must be one line."""
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1 and text.startswith("ganbench: ") and "Traceback" not in text
+    return text
+
+
+# --- help -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_names_every_command(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([flag]) == 0
+    text = capsys.readouterr().out
+    for name, summary in COMMANDS.items():
+        assert name in text and summary in text
+
+
+def test_no_command_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "usage: ganbench COMMAND" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_version(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from importlib.metadata import version
+
+    assert main([flag]) == 0
+    assert capsys.readouterr().out == f"ganbench {version('ganbench')}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_exists(name: str) -> None:
+    assert callable(import_module(f"ganbench.commands.{name}").main)
+
+
+def test_help_is_instant_and_imports_nothing_heavy() -> None:
+    """About 0.1 s on an idle machine; CPU time is asserted, which a busy one does not change."""
+    code = (
+        "import resource, sys, ganbench.cli as cli; cli.main(['--help']);"
+        f"print([name for name in {HEAVY} if name in sys.modules],"
+        "sum(resource.getrusage(resource.RUSAGE_SELF)[:2]), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules, seconds = done.stderr.rsplit(" ", 1)
+    assert modules == "[]"
+    assert float(seconds) < 1.0
+
+
+# --- errors -----------------------------------------------------------------------------------------
+
+
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["frain"]) == 2
+    assert "unknown command 'frain'; choose one of train, evaluate" in one_line(capsys)
+
+
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    def use(error: BaseException) -> None:
+        def command(argv: list[str]) -> int:
+            raise error
+
+        monkeypatch.setattr("ganbench.commands.train.main", command)
+
+    return use
+
+
+@pytest.mark.parametrize(
+    "error, code, text",
+    [
+        (UserError("key=1: a rule\nover two lines"), 2, "ganbench: key=1: a rule over two lines\n"),
+        (ValueError("odd"), 1, "ganbench: train: ValueError: odd (--debug shows where)\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_errors_become_one_line_and_a_code(
+    error: BaseException, code: int, text: str, raising: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(error)
+    assert main(["train"]) == code
+    assert capsys.readouterr().err == text
+
+
+@pytest.mark.parametrize("error", [UserError("mine"), ValueError("yours")])
+@pytest.mark.parametrize("argv", [["--debug", "train"], ["train", "--debug"]])
+def test_debug_shows_the_traceback(error: Exception, argv: list[str], raising: Any) -> None:
+    raising(error)
+    with pytest.raises(type(error), match=str(error)):
+        main(argv)
+
+
+def test_a_closed_pipe_is_no_traceback(raising: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    raising(BrokenPipeError())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert main(["train"]) == 1
+
+
+# --- bad input to train, as a user types it ---------------------------------------------------------
+
+BAD = {
+    "loss=gan": ("'loss/gan'", "bce, hinge, lsgan, sn_hinge, wgan_clip, wgan_gp"),
+    "model=vae": ("'model/vae'", "cgan, dcgan, mlp"),
+    "dataset=cifar": ("'dataset/cifar'", "digits, fashion_mnist, mnist"),
+    "sed=1": ("'sed'", "seed"),
+    "train.step=1": ("'train.step'", "Did you mean train.steps?"),
+    "+train.step=1": ("train.step", "train.steps"),
+    "seed": ("'seed'", "EQUAL"),
+    "--nonsense": ("--nonsense",),
+    "train.batch_size=0": ("train.batch_size=0", "at least 1"),
+    "train.batch_size=1298": ("train.batch_size=1298", "at most the 1297"),
+    "train.steps=3 train.epochs=1": ("exactly one", "train.steps=3", "train.epochs=1"),
+    "train.steps=null": ("exactly one", "none of them"),
+    "loss.optimizer.lr=-1": ("loss.optimizer.lr=-1", "positive"),
+    "loss.n_critic=0": ("loss.n_critic=0", "at least 1"),
+    "seed=-1": ("seed=-1", "at least 0"),
+    "seed=text": ("seed=text", "Integer"),
+    "device=cuda:99": ("device=cuda:99", "device=cpu"),
+    "device=gpu": ("device=gpu", "auto, cpu, cuda, cuda:N or mps"),
+    "loss=wgan_clip loss.critic_norm=spectral": ("loss.critic_norm=spectral", "none, batch, layer"),
+    "loss=wgan_gp loss.critic_norm=batch": ("loss.critic_norm=batch", "none, layer, spectral"),
+    "output_root=file/below": ("output_root", "Not a directory", "output_root=FOLDER"),
+    "dataset=mnist dataset.root=nowhere": ("nowhere/MNIST/raw", "ganbench data", "GANBENCH_DATA"),
+}
+
+
+@pytest.mark.parametrize("overrides", BAD)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    overrides: str, elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **keywords: Any) -> None:
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    (elsewhere / "file").touch()
+    chosen = overrides.split()
+    if not any(text.startswith("dataset=") for text in chosen):
+        chosen.append("dataset=digits")
+    assert main(["train", *chosen]) == 2
+    line = one_line(capsys)
+    for part in BAD[overrides]:
+        assert part in line
+    assert os.listdir(elsewhere) == ["file"]
+
+
+def test_a_mistake_ends_in_under_ten_seconds(elsewhere: Path) -> None:
+    """From a cold start and behind all imports; CPU time, which a busy machine does not change."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "ganbench", "train", "loss=wgan_gp", "loss.critic_norm=batch"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and not done.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
+    assert not os.listdir(elsewhere)

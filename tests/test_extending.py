@@ -1,0 +1,52 @@
+"""A loss from outside: one class, one YAML, this test; nothing of ganbench is touched."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganbench.cli import main
+from ganbench.config import compose, loss_parameters
+from ganbench.engine.gan import build_loss
+from ganbench.runs import find_runs, read_run
+
+EXTENSION = Path(__file__).parent / "extension"
+SMALL = ["dataset=digits", "train.steps=2", "train.batch_size=4", "eval.enabled=false"]
+
+
+def test_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXTENSION)
+    config = compose(["loss=exponential", "loss.scale=2"], config_dir=str(EXTENSION))
+    assert loss_parameters(config["loss"]) == {"_target_": "my_losses.Exponential", "scale": 2}
+    assert config["model"]["discriminator"]["norm"] == "layer" and config["loss"]["n_critic"] == 1
+    loss = build_loss(config)
+    real, fake = torch.tensor([1.0, 0.0]).double(), torch.tensor([0.5]).double()
+    expected = (math.exp(-2) + 1) / 2 + math.exp(1)
+    assert loss.d_loss(real, fake).item() == pytest.approx(expected, abs=1e-12)
+    assert loss.g_loss(fake).item() == pytest.approx(math.exp(-1), abs=1e-12)
+
+
+@pytest.mark.parametrize("flag", [["--config-dir", str(EXTENSION)], [f"--config-dir={EXTENSION}"]], ids=len)
+def test_it_trains(
+    flag: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached_data: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *flag, "loss=exponential", "loss.scale=0.25", *SMALL]) == 0
+    (path,) = find_runs(tmp_path / "outputs")
+    record = read_run(path)
+    assert record.info["name"]["loss"] == "exponential" and record.config["loss"]["scale"] == 0.25
+    assert record.history[-1]["step"] == 2
+    assert str(EXTENSION) in sys.path
+
+
+def test_its_mistakes_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--config-dir", str(EXTENSION), "loss=exponential", "+loss.scal=1", *SMALL]) == 2
+    assert "loss.scal: unknown key for Exponential; did you mean loss.scale?" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

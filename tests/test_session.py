@@ -1,0 +1,306 @@
+"""A run from beginning to end: what it leaves, what it says of itself, and when it has nothing to do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ganbench import runs, session
+from ganbench.config import identity
+from ganbench.data import Dataset
+from ganbench.engine.loop import Training
+from ganbench.engine.signals import Interrupted
+from ganbench.errors import ConfigError, DataError, RunError
+from ganbench.runs import RunDirectory, read_run
+from ganbench.session import run_path, train_run
+
+pytestmark = pytest.mark.usefixtures("cached_data")
+
+INFO_KEYS = {
+    "schema", "status", "reason", "config_hash", "seed", "dataset_sha256", "device", "precision", "versions",
+    "git", "host", "started_at", "finished_at", "steps_done", "steps_total", "images_seen", "seconds",
+    "peak_memory_bytes", "parameters",
+}  # fmt: skip
+
+ALWAYS = {
+    "config.yaml", "run.json", "history.csv", "train.log", ".lock",
+    "samples/step_0.png", "samples/step_2.png", "samples/step_3.png", "samples/final.png",
+    "plots/loss_curves.png",
+    "checkpoints/last.pt", "checkpoints/previous.pt", "checkpoints/generator.safetensors",
+}  # fmt: skip
+CONDITIONAL = {"samples/per_class.png", "samples/fixed_z.png"}
+
+SMALL_EVAL = (
+    "eval.enabled=true", "eval.num_samples=40", "eval.kid_subset_size=10",
+    "eval.kid_subsets=2", "eval.per_class=4",
+)  # fmt: skip
+
+
+def contents(path: Path) -> set[str]:
+    return {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without root's right to write everywhere."""
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+# --- what a run leaves ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["mlp", "cgan"])
+def test_run_directory_is_what_the_design_says(model: str, configure: Any, real_pictures: None) -> None:
+    from PIL import Image
+
+    config = configure("loss=hinge", f"model={model}", "train.sample_every=2", "train.checkpoint_every=2")
+    outcome = train_run(config)
+    path = outcome.path
+    assert (outcome.status, outcome.ok, outcome.skipped) == (runs.COMPLETED, True, False)
+    assert path == run_path(config)
+    assert contents(path) == ALWAYS | (CONDITIONAL if model == "cgan" else set())
+    for picture in [*path.rglob("*.png")]:
+        assert min(Image.open(picture).size) > 100, picture
+
+
+def test_scores_are_left_with_their_protocol(configure: Any) -> None:
+    outcome = train_run(configure("loss=hinge", "model=mlp", *SMALL_EVAL))
+    record = read_run(outcome.path)
+    assert (outcome.status, outcome.reason) == (runs.COMPLETED, None)
+    assert {"scores.json"} <= contents(outcome.path)
+    score = record.scores[-1]
+    assert (score["when"], score["weights"], score["step"]) == ("final", "last", 3)
+    assert score["protocol"]["num_generated"] == 40
+    assert score["protocol"]["reference"]["dataset"] == "digits"
+    assert score["values"]["fid"] > 0
+    assert record.info["seconds"]["eval"] > 0
+
+
+def test_run_json_says_everything(configure: Any, digits: Dataset) -> None:
+    config = configure("loss=wgan_gp", "model=mlp", "seed=7")
+    info = read_run(train_run(config).path).info
+    assert set(info) >= INFO_KEYS
+    assert (info["schema"], info["status"], info["reason"], info["seed"]) == (1, "completed", None, 7)
+    assert info["config_hash"] == identity(config) and info["dataset_sha256"] == digits.sha256
+    assert info["device"].startswith("cpu") and info["precision"] == "float32"
+    assert (info["steps_done"], info["steps_total"], info["images_seen"]) == (3, 3, 3 * 5 * 4)
+    assert info["parameters"] == {"generator": 559_632, "discriminator": 533_505}
+    assert set(info["seconds"]) == {"train", "eval", "other"} and info["seconds"]["train"] > 0
+    assert info["seconds"]["eval"] == 0
+    assert info["peak_memory_bytes"] > 1e7
+    assert info["started_at"] <= info["finished_at"]
+    assert info["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+
+
+def test_config_yaml_is_enough_to_run_it_again(configure: Any) -> None:
+    from ganbench.config import validate
+
+    config = configure("loss=wgan_gp", "model=cgan", "seed=5")
+    path = train_run({**config, "force": True}).path
+    again = validate(read_run(path).config)
+    assert identity(again) == identity(config)
+    assert again["force"] is False and again["seed"] == 5
+
+
+def test_records_are_kept(configure: Any) -> None:
+    path = train_run(configure("loss=bce"), records={".hydra/overrides.yaml": "- a=1\n"}).path
+    assert (path / ".hydra" / "overrides.yaml").read_text() == "- a=1\n"
+
+
+def test_log_tells_the_run(configure: Any) -> None:
+    path = train_run(configure("loss=bce")).path
+    text = (path / "train.log").read_text()
+    assert "for 3 steps" in text and "step 2/3: d_loss=" in text
+    assert logging.getLogger("ganbench").handlers == []
+
+
+# --- nothing to do ----------------------------------------------------------------------------------
+
+
+def test_a_completed_run_is_skipped_and_says_so(
+    configure: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure("loss=bce")
+    first = train_run(config)
+    before = {name: (first.path / name).stat().st_mtime_ns for name in contents(first.path)}
+    monkeypatch.setattr(session, "build_dataset", lambda *_: pytest.fail("data was loaded for nothing"))
+    caplog.set_level(logging.INFO)
+    second = train_run(config)
+    assert second.skipped and second.ok and second.path == first.path
+    assert "complete, skipped (force=true trains it anew)" in caplog.text
+    assert {name: (first.path / name).stat().st_mtime_ns for name in contents(first.path)} == before
+
+
+def test_force_trains_anew(configure: Any) -> None:
+    config = configure("loss=bce", "train.sample_every=2")
+    path = train_run(config).path
+    (path / "samples" / "step_99.png").touch()
+    (path / "notes.txt").touch()
+    first = read_run(path)
+    outcome = train_run({**config, "force": True})
+    assert outcome.path == path and not outcome.skipped
+    second = read_run(path)
+    assert second.info["started_at"] >= first.info["started_at"] and second.info["resumed"] == 0
+    assert not (path / "samples" / "step_99.png").exists() and (path / "notes.txt").exists()
+    assert "resumed" not in (path / "train.log").read_text()
+
+
+def test_housekeeping_finds_the_same_run(configure: Any) -> None:
+    config = configure("loss=bce")
+    train_run(config)
+    assert train_run({**config, "train": {**config["train"], "checkpoint_every": 2}}).skipped
+
+
+def test_a_run_that_another_process_holds_is_left_to_it(
+    configure: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configure("loss=bce")
+    other = RunDirectory(run_path(config)).open()
+    caplog.set_level(logging.INFO)
+    outcome = train_run(config)
+    other.close()
+    assert outcome.skipped and outcome.status == runs.RUNNING
+    assert f"held by process {os.getpid()}" in caplog.text
+    assert contents(outcome.path) == {".lock"}
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"schema": 1, "status": "none"}'])
+def test_a_damaged_run_is_trained_anew(content: str, configure: Any) -> None:
+    config = configure("loss=bce")
+    path = train_run(config).path
+    (path / "run.json").write_text(content)
+    outcome = train_run(config)
+    assert outcome.status == read_run(path).status == runs.COMPLETED and not outcome.skipped
+
+
+def test_a_folder_of_somebody_else_is_left_alone(configure: Any) -> None:
+    config = configure("loss=bce")
+    path = run_path(config)
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text("mine: true")
+    with pytest.raises(RunError, match="would be written over"):
+        train_run(config)
+    assert contents(path) <= {"config.yaml", ".lock"} and (path / "config.yaml").read_text() == "mine: true"
+
+
+def test_a_run_of_a_newer_ganbench_is_not_overwritten(configure: Any) -> None:
+    config = configure("loss=bce")
+    path = run_path(config)
+    path.mkdir(parents=True)
+    text = json.dumps({"schema": 2, "status": "completed"})
+    (path / "run.json").write_text(text)
+    with pytest.raises(RunError, match="newer ganbench"):
+        train_run(config)
+    assert (path / "run.json").read_text() == text and contents(path) == {"run.json"}
+
+
+# --- what can go wrong ------------------------------------------------------------------------------
+
+
+def test_a_failure_is_recorded_with_its_reason(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configure("loss=bce", "train.log_every=1")
+    original = Training.advance
+
+    def advance(self: Training) -> None:
+        if self.step == 2:
+            raise RuntimeError("the cat\npulled the plug")
+        original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "advance", advance)
+        outcome = train_run(config)
+    assert (outcome.status, outcome.ok) == (runs.FAILED, False)
+    record = read_run(outcome.path)
+    assert record.status == runs.FAILED and record.info["finished_at"]
+    assert "RuntimeError: the cat" in (record.reason or "")
+    assert "Traceback" in (outcome.path / "train.log").read_text()
+    assert record.info["steps_done"] == 2, "run.json tells how far it came"
+    assert train_run(config).status == runs.COMPLETED
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_so(number: int, configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configure("loss=bce")
+    original = Training.advance
+
+    def advance(self: Training) -> None:
+        os.kill(os.getpid(), number)
+        original(self)
+
+    monkeypatch.setattr(Training, "advance", advance)
+    with pytest.raises(Interrupted):
+        train_run(config)
+    record = read_run(run_path(config))
+    assert (record.status, record.info["steps_done"]) == (runs.INTERRUPTED, 1)
+    assert record.reason == f"stopped by {signal.Signals(number).name}"
+    assert runs.holder(record.path) is None
+
+
+def test_a_full_disk_at_the_end_is_never_completed(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configure("loss=bce")
+    original = runs.atomic_write_bytes
+
+    def full(path: Path, data: bytes) -> None:
+        if Path(path).suffix == ".safetensors":
+            raise OSError(28, "No space left on device")
+        original(path, data)
+
+    monkeypatch.setattr(runs, "atomic_write_bytes", full)
+    outcome = train_run(config)
+    assert outcome.status == read_run(outcome.path).status == runs.FAILED
+    assert "No space left" in (outcome.reason or "")
+
+
+def test_refusals_leave_nothing(configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configure("loss=bce")
+
+    def no_data(*_: Any) -> None:
+        raise DataError("no data")
+
+    for change in ({"device": "cuda:99"}, {"dataset": {**config["dataset"], "num_train": 1296}}):
+        with pytest.raises(ConfigError):
+            train_run({**config, **change})
+    monkeypatch.setattr(session, "build_dataset", no_data)
+    with pytest.raises(DataError):
+        train_run(config)
+    assert not list(tmp_path.iterdir())
+
+
+def test_output_root_below_a_file(configure: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="output_root: cannot write the run directory"):
+        train_run({**configure("loss=bce"), "output_root": str(tmp_path / "file" / "x")})
+    assert contents(tmp_path) == {"file"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes another user's rights, which only root may")
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+def test_output_root_without_rights(mode: int, configure: Any, tmp_path: Path) -> None:
+    train_run(configure("loss=bce"))  # whatever is imported on the way is imported now
+    for folder in (tmp_path, *list(tmp_path.parents)[:-2]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    root = tmp_path / "closed"
+    root.mkdir()
+    root.chmod(mode)
+    with as_nobody(), pytest.raises(RunError, match=r"(?s)output_root.*Permission denied"):
+        train_run({**configure("loss=bce"), "output_root": str(root)})
+    root.chmod(0o755)
+    assert not contents(root)
+
+
+def test_git_state_is_that_of_the_source() -> None:
+    state = session.git_state()
+    assert state is None or (len(state["commit"]) == 40 and isinstance(state["dirty"], bool))
