@@ -212,7 +212,8 @@ def holder(folder: Path) -> str | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        return os.read(descriptor, 200).decode(errors="replace") or "another process"
+        said = os.read(descriptor, 200).decode(errors="replace")
+        return "".join(character for character in said if character.isprintable()) or "another process"
     finally:
         os.close(descriptor)
     return None
@@ -257,10 +258,12 @@ def atomic_write_bytes(path: str | Path, data: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except BaseException:
+        _sync_folder(path.parent)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk does not say of itself where it is
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:

@@ -37,6 +37,9 @@ def from_bytes(data: bytes) -> dict[str, Any]:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            # torch stores its records as they are; a few compressed bytes could fill the memory.
+            if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
+                raise RunError("not a checkpoint of ganbench")
             damaged = archive.testzip()
         if damaged is not None:
             raise RunError(f"checksum of {damaged} does not match")
@@ -65,7 +68,7 @@ def load_latest(folder: Path, config_hash: str) -> dict[str, Any] | None:
             state = from_bytes(confined(folder, name).read_bytes())
             if state.get("config_hash") != config_hash:
                 raise RunError("belongs to another configuration")
-        except (RunError, OSError) as error:
+        except (RunError, OSError, MemoryError) as error:
             log.warning("%s: %s; not used", folder / name, error)
             continue
         return state
