@@ -19,6 +19,7 @@ from dataclasses import dataclass, fields
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -196,9 +197,27 @@ def compose(overrides: Iterable[str] = (), config_dir: str | None = None) -> Con
     chosen = list(overrides)
     if config_dir:
         chosen.append(f"hydra.searchpath=[file://{os.path.abspath(config_dir)}]")
-    with hydra.initialize_config_module("ganbench.conf", version_base="1.3"):
-        composed = hydra.compose("config", chosen)
+    try:
+        with hydra.initialize_config_module("ganbench.conf", version_base="1.3"):
+            composed = hydra.compose("config", chosen)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(hydra_message(error)) from error
     return finalise(composed, chosen)
+
+
+def hydra_message(error: Exception) -> str:
+    """Hydra's message without its search path, and a suggestion for an unknown key."""
+    text = str(error).split("Config search path:")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    message = lines[0] if lines else type(error).__name__
+    if "Available options in" in text:
+        at = next(i for i, line in enumerate(lines) if line.startswith("Available options in"))
+        message += f". {lines[at]} {', '.join(lines[at + 1 :])}"
+    elif message.startswith("Could not override"):
+        message += _closest_key(message) + (f" {lines[1]}" if len(lines) > 1 else "")
+    elif len(lines) > 1:
+        message = "; ".join(lines)
+    return message
 
 
 def finalise(composed: DictConfig, overrides: Iterable[str] = ()) -> Config:
@@ -370,14 +389,13 @@ def _typed(schema: type, values: Mapping[str, Any], group: str, known: Iterable[
     for field in fields(schema):
         if field.type in ("int", "int | None") and isinstance(values[field.name], bool):
             raise ConfigError(f"{prefix}{field.name}={values[field.name]}: must be an integer")
-    typed: Config = {}
+    node = OmegaConf.structured(schema)
     for name in names:
         try:
-            node = OmegaConf.merge(OmegaConf.structured(schema), {name: values[name]})
+            node.merge_with({name: values[name]})
         except OmegaConfBaseException as error:
             raise ConfigError(f"{prefix}{name}={values[name]}: {_first_line(error)}") from error
-        typed[name] = OmegaConf.to_container(node)[name]  # type: ignore[index,call-overload]
-    return typed
+    return dict(OmegaConf.to_container(node))  # type: ignore[arg-type]
 
 
 def _only(values: Mapping[str, Any], schema: type) -> Config:
@@ -506,6 +524,26 @@ def _bind(key: str, target: Callable[..., Any], arguments: Config, supplied: set
 
 
 # --- helpers ----------------------------------------------------------------------------------------
+
+
+def _closest_key(message: str) -> str:
+    wanted = message.split("'")[1] if "'" in message else ""
+    import hydra
+
+    with hydra.initialize_config_module("ganbench.conf", version_base="1.3"):
+        known = list(_dotted_keys(hydra.compose("config")))
+    close = difflib.get_close_matches(wanted, known, n=1)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def _dotted_keys(node: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for key in map(str, node):
+        keys.append(f"{prefix}{key}")
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
+            keys += _dotted_keys(child, f"{prefix}{key}.")
+    return keys
 
 
 def _arguments(node: Mapping[str, Any]) -> Config:

@@ -234,7 +234,7 @@ def _download(class_name: str, root: Path, folder: Path, missing: list[str]) -> 
         for path in (folder, folder.parent, root):
             if path not in existed and path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
-        reason = f"download failed ({error})"
+        reason = f"download failed ({' '.join(str(error).split())})"
         raise DataError(_missing_message(class_name, folder, missing, reason)) from error
 
 

@@ -141,7 +141,7 @@ class WassersteinGP(Wasserstein):
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
         """gp_weight · mean (‖∇D(x̂)‖₂ - 1)², x̂ uniform on the lines between real and fake images."""
-        t = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
+        t = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device, dtype=real.dtype)
         mixed = torch.lerp(real, fake, t).requires_grad_()
         (grad,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
         return self.gp_weight * (grad.flatten(1).norm(dim=1) - 1).square().mean()

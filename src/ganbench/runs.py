@@ -260,7 +260,7 @@ def atomic_write_bytes(path: str | Path, data: bytes) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError):
             error.filename = str(path)  # a full disk does not say of itself where it is
         temporary.unlink(missing_ok=True)
         raise

@@ -5,12 +5,13 @@ Here the parts meet: data, engine, run directory, metrics and plots.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -127,6 +128,9 @@ def _train(
         return _end(run, runs.DIVERGED, str(error))
     except Exception as error:
         log.debug("failed", exc_info=True)
+        if training is not None:
+            with contextlib.suppress(OSError):  # it may be why the run failed
+                training.save_history(run)
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, UserError) else str(error)
         return _end(run, runs.FAILED, reason)
     return _end(run, runs.COMPLETED, None)
@@ -134,7 +138,7 @@ def _train(
 
 def _require_own(path: Path) -> None:
     """Refuse a folder of the user's choice that holds something else than a run."""
-    if path.is_dir() and any(path.iterdir()):
+    if _looked_up(path.is_dir, path) and any(path.iterdir()):
         try:
             runs.read_run(path)
         except RunError as error:
@@ -149,7 +153,7 @@ def _already_complete(path: Path, config: Config) -> Outcome | None:
     Raises:
         RunError: the folder holds another run, or one of a newer ganbench.
     """
-    if not (path / "run.json").exists():
+    if not _looked_up((path / "run.json").exists, path):
         return None
     try:
         record = runs.read_run(path)
@@ -166,6 +170,20 @@ def _already_complete(path: Path, config: Config) -> Outcome | None:
         return None
     log.info("%s: complete, skipped (force=true trains it anew)", path)
     return Outcome(path, record.status, skipped=True)
+
+
+def _looked_up(question: Callable[[], bool], path: Path) -> bool:
+    """Ask the file system.
+
+    Raises:
+        RunError: it does not let us look.
+    """
+    try:
+        return question()
+    except OSError as error:
+        raise RunError(
+            f"output_root: cannot read {path}: {error.strerror}; choose another with output_root=FOLDER"
+        ) from error
 
 
 def _check_dataset(config: Config, dataset: Dataset) -> None:

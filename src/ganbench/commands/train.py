@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ganbench import runs
-from ganbench.config import finalise, run_name
+from ganbench.config import finalise, hydra_message, run_name
 from ganbench.errors import ConfigError, UserError
 
 REFUSED = "refused"
@@ -47,17 +47,19 @@ def main(argv: list[str]) -> int:
     from ganbench.engine.signals import Interrupted
 
     _state.clear()
+    _check_flags(argv)
     _add_import_path(argv)
     # Else Hydra prints errors its own way and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = ["ganbench train", *argv]
+    # argparse takes the overrides in one piece only, so -m goes before them.
+    sys.argv = ["ganbench train", *sorted(argv, key=lambda text: text not in ("-m", "--multirun"))]
     app = hydra.main(version_base="1.3", config_path="pkg://ganbench.conf", config_name="config")
     try:
         app(_job)()
     except Interrupted as error:
         return 128 + error.signum
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error)) from error
+        raise ConfigError(hydra_message(error)) from error
     if "error" in _state:
         raise _state["error"]
     return int(_state.get("code", 0))
@@ -114,6 +116,10 @@ def _job(composed: DictConfig) -> None:
             _state["error"] = error
         else:
             print(f"ganbench: {error}", file=sys.stderr)
+    except Exception as error:
+        if not sweeping:
+            raise
+        result.update(status=runs.FAILED, reason=f"{type(error).__name__}: {error}")
     if sweeping:
         target = Path(settings.sweep.dir) / f"job_{settings.job.num}.json"
         runs.atomic_write_text(target, json.dumps(result))
@@ -147,6 +153,17 @@ def _summary(job: dict[str, Any]) -> list[str]:
     return [name, status, *cells, " ".join(reason.split())]
 
 
+def _check_flags(argv: list[str]) -> None:
+    """Refuse an unknown flag in one line, where Hydra would print its whole usage."""
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"train: {message}; see `ganbench train --help`")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_intermixed_args(argv)
+
+
 def _add_import_path(argv: list[str]) -> None:
     """Make Python modules beside the configs of ``--config-dir`` importable as targets."""
     for index, argument in enumerate(argv):
@@ -158,36 +175,3 @@ def _add_import_path(argv: list[str]) -> None:
                 # Launchers that start processes pass the environment on, not sys.path.
                 paths = [os.path.abspath(folder), os.environ.get("PYTHONPATH", "")]
                 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-
-
-def _one_line(error: Exception) -> str:
-    """Hydra's message without its search path, and a suggestion for an unknown key."""
-    text = str(error).split("Config search path:")[0]
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    message = lines[0] if lines else type(error).__name__
-    if "Available options in" in text:
-        at = next(i for i, line in enumerate(lines) if line.startswith("Available options in"))
-        message += f". {lines[at]} {', '.join(lines[at + 1 :])}"
-    elif message.startswith("Could not override"):
-        message += _closest_key(message) + (f" {lines[1]}" if len(lines) > 1 else "")
-    elif len(lines) > 1:
-        message = "; ".join(lines)
-    return message
-
-
-def _closest_key(message: str) -> str:
-    wanted = message.split("'")[1] if "'" in message else ""
-    with hydra.initialize_config_module("ganbench.conf", version_base="1.3"):
-        known = list(_dotted_keys(hydra.compose("config")))
-    close = difflib.get_close_matches(wanted, known, n=1)
-    return f" Did you mean {close[0]}?" if close else ""
-
-
-def _dotted_keys(node: DictConfig, prefix: str = "") -> list[str]:
-    keys = []
-    for key in map(str, node):
-        keys.append(f"{prefix}{key}")
-        child = node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
-            keys += _dotted_keys(child, f"{prefix}{key}.")
-    return keys

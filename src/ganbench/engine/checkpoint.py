@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,10 @@ def from_bytes(data: bytes) -> dict[str, Any]:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except RunError:
         raise
+    except pickle.UnpicklingError as error:  # torch's own text tells how to load it all the same
+        raise RunError("unreadable: it holds something else than tensors and plain values") from error
     except Exception as error:  # a damaged archive can fail anywhere in zip, pickle or torch
-        reason = next(iter(str(error).splitlines()), "")
-        raise RunError(f"unreadable ({type(error).__name__}: {reason})") from error
+        raise RunError(f"unreadable: {next(iter(str(error).splitlines()), type(error).__name__)}") from error
     if not isinstance(state, dict) or not isinstance(state.get("schema"), int):
         raise RunError("not a checkpoint of ganbench")
     if state["schema"] > SCHEMA:

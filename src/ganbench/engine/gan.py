@@ -100,6 +100,10 @@ def check_recipe(config: Config) -> None:
             f"trained with {norm} norm in the discriminator: {refused[norm]}; use one of "
             f"{', '.join(fitting)}"
         )
+    # Last: the first optimiser a process builds costs seconds of imports.
+    for key in ("d_lr", "g_lr"):
+        weight = torch.nn.Parameter(torch.zeros(1))
+        _optimizer(config["loss"]["optimizer"], config["loss"][key], [weight], torch.device("cpu"))
 
 
 def check_networks(config: Config) -> set[str]:
@@ -129,9 +133,6 @@ def check_networks(config: Config) -> set[str]:
         logits = _try(networks, "discriminator", torch.randn(image_shape), labels)
         if logits not in ((2, 1), (2,)):
             raise ConfigError(f"model.discriminator: must give one logit an image, gives {logits[1:]}")
-    for key in ("d_lr", "g_lr"):
-        parameters = networks["discriminator"].parameters()
-        _optimizer(config["loss"]["optimizer"], config["loss"][key], parameters, torch.device("cpu"))
     return norms_of(networks["discriminator"])
 
 

@@ -256,10 +256,14 @@ def count_steps(config: Config, batches: Batches) -> int:
     train, loss = config["train"], config["loss"]
     if train["steps"] is not None:
         return int(train["steps"])
+    drawn, shown = (1, loss["n_critic"]) if loss["same_batch"] else (loss["n_critic"], 1)
+    per_epoch = batches.batches_per_epoch
     if train["epochs"] is not None:
-        drawn = 1 if loss["same_batch"] else loss["n_critic"]
-        return math.ceil(train["epochs"] * batches.batches_per_epoch / drawn)
-    return math.ceil(train["images"] / (train["batch_size"] * loss["n_critic"]))
+        return math.ceil(train["epochs"] * per_epoch / drawn)
+    size = train["batch_size"]
+    images_per_epoch = per_epoch * size if train["drop_last"] else len(batches.images)
+    epochs, rest = divmod(math.ceil(train["images"] / shown), images_per_epoch)
+    return math.ceil((epochs * per_epoch + math.ceil(rest / size)) / drawn)
 
 
 def sample_inputs(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
