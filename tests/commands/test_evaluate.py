@@ -175,7 +175,7 @@ def test_floors_stand_under_the_table_of_their_protocol(run_of, tmp_path, capsys
     assert main(["compare", str(outputs)]) == 0
     table = capsys.readouterr().out
     assert "train against test" in table
-    assert f"{fid:.2g}" in table
+    assert f"{fid:.3g}" in table
     assert "another protocol" not in table.split("train against test")[1].split("\n")[0]
 
 
