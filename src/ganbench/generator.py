@@ -8,14 +8,16 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from ganbench.config import instantiate, require_trusted
 from ganbench.engine.checkpoint import load_latest
-from ganbench.errors import RunError
+from ganbench.errors import ConfigError, RunError
 from ganbench.runs import CHECKPOINT, GENERATOR, PREVIOUS_CHECKPOINT, RunRecord, confined, read_run
 
 WEIGHTS = ("last", "best")
+MOST = 1_000_000  # latents or classes that a run directory may claim
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,16 @@ def load_generator(
         raise RunError(f"weights={weights}: must be one of {', '.join(WEIGHTS)}")
     model = _model(record)
     if not trust:
-        require_trusted(model["generator"])
+        _require_own_model(model["generator"])
     found = _exported(record, weights) or _from_checkpoint(record, weights)
-    network = instantiate(model["generator"])
+    state = found.pop("state")
     try:
-        network.load_state_dict(found.pop("state"))
-    except (RuntimeError, TypeError) as error:
+        # First without memory: sizes in a foreign config.yaml may be anything.
+        with torch.device("meta"):
+            _require_shapes(instantiate(model["generator"]), state)
+        network = instantiate(model["generator"])
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RunError(
             f"{record.path}: its weights do not fit model.generator of its config.yaml ({reason}); "
@@ -60,7 +66,7 @@ def load_generator(
         ) from error
     network.eval().requires_grad_(False)
     num_classes = int(record.config["dataset"]["num_classes"])
-    return TrainedGenerator(network, int(model["z_dim"]), bool(model["conditional"]), num_classes, **found)
+    return TrainedGenerator(network, model["z_dim"], model["conditional"], num_classes, **found)
 
 
 def pack(network: nn.Module, step: int, images: int, train_seconds: float) -> bytes:
@@ -71,15 +77,45 @@ def pack(network: nn.Module, step: int, images: int, train_seconds: float) -> by
 
 
 def _model(record: RunRecord) -> dict[str, Any]:
-    try:
-        model = record.config["model"]
-        for key in ("generator", "z_dim", "conditional"):
-            model[key]
-        record.config["dataset"]["num_classes"]
-        model["generator"]["_target_"]
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{record.path / 'config.yaml'}: damaged: lacks {error}") from error
+    """The model group, its values of the right type.
+
+    Raises:
+        RunError: they are not.
+    """
+    where = record.path / "config.yaml"
+    model, dataset = record.config.get("model"), record.config.get("dataset")
+    if not isinstance(model, dict) or not isinstance(dataset, dict):
+        raise RunError(f"{where}: damaged: lacks the groups model and dataset")
+    whole = {"model.z_dim": model.get("z_dim"), "dataset.num_classes": dataset.get("num_classes")}
+    for key, value in whole.items():
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST:
+            raise RunError(f"{where}: damaged: {key}={value!r} must be an integer from 1 to {MOST}")
+    if not isinstance(model.get("conditional"), bool):
+        raise RunError(f"{where}: damaged: model.conditional={model.get('conditional')!r} must be a boolean")
+    generator = model.get("generator")
+    if not isinstance(generator, dict) or not isinstance(generator.get("_target_"), str):
+        raise RunError(f"{where}: damaged: model.generator must name a _target_")
     return model
+
+
+def _require_own_model(node: dict[str, Any]) -> None:
+    """Refuse code outside ganbench, and code of ganbench that is no model: a dataset may download."""
+    require_trusted(node)
+    if not str(node["_target_"]).startswith("ganbench.models."):
+        raise ConfigError(f"_target_={node['_target_']!r}: model.generator must name one of ganbench.models")
+
+
+def _require_shapes(network: Any, state: dict[str, Tensor]) -> None:
+    """Hold the shapes of a network on the meta device against those of its weights.
+
+    Raises:
+        RuntimeError: they differ.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if wanted != found:
+        differing = sorted(set(wanted.items()) ^ set(found.items()))
+        raise RuntimeError(f"shapes differ, first at {differing[0][0]}")
 
 
 def _exported(record: RunRecord, weights: str) -> dict[str, Any] | None:

@@ -88,7 +88,7 @@ def train_run(config: Config, path: Path | None = None, records: Mapping[str, st
         if done := _already_complete(path, config):
             return done
         run.sweep_temporaries()
-        if config["force"] or not _same_run(path, configuration.identity(config)):
+        if config["force"]:
             run.clear()
         with _logged_to(path / "train.log"), StopSignals() as stop:
             return _train(run, config, dataset, device, scorer, stop, records or {})
@@ -118,7 +118,9 @@ def _train(
         _finish(run, training, scorer)
     except Interrupted as error:
         if training is not None and training.step:
-            training.save(run)
+            # Weights that are no numbers are not worth keeping; the checkpoint before them is.
+            with contextlib.suppress(DivergedError):
+                training.save(run)
         _end(run, runs.INTERRUPTED, str(error))
         log.warning("%s: %s; the same command resumes it", run.path, error)
         raise
@@ -132,6 +134,8 @@ def _train(
             with contextlib.suppress(OSError):  # it may be why the run failed
                 training.save_history(run)
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, UserError) else str(error)
+        if isinstance(error, OSError):
+            reason += "; when that is mended, the same command resumes from the last checkpoint"
         return _end(run, runs.FAILED, reason)
     return _end(run, runs.COMPLETED, None)
 
@@ -274,14 +278,10 @@ def _end(run: RunDirectory, status: str, reason: str | None) -> Outcome:
         run.write_info(status=status, reason=reason, finished_at=now)
     except OSError as error:
         # A full disk: run.json stays at "running", which readers know for a dead run without a lock.
-        log.error("%s: run.json could not be updated: %s", run.path, error)
+        status, reason = runs.FAILED, reason or f"run.json could not be updated: {error}"
     if reason:
         log.error("%s: %s: %s", run.path, status, reason)
     return Outcome(run.path, status, reason)
-
-
-def _same_run(path: Path, config_hash: str) -> bool:
-    return _info_before(path).get("config_hash") == config_hash
 
 
 def _info_before(path: Path) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parents[2] / "scripts"), str(Path(__file__).parent)]
 
-import fault_injection as faults
-from small_runs import PLAIN
+import fault_injection as faults  # noqa: E402
+from small_runs import PLAIN  # noqa: E402
 
-from ganbench.config import Config, compose
+from ganbench.config import Config, compose  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,3 +61,9 @@ def finished(plain: Config) -> Path:
 def log(tmp_path: Path) -> Path:
     """Where children write; shown when a test fails."""
     return tmp_path / "output.txt"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command writes without being told where lands in the test's own folder."""
+    monkeypatch.chdir(tmp_path)

