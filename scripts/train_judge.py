@@ -34,6 +34,7 @@ class Recipe:
     """How long to train, and how far each image is changed at random (uniformly)."""
 
     epochs: int
+    deeper: int = 0  # further residual blocks of the judge
     batch_size: int = 256
     learning_rate: float = 0.15
     weight_decay: float = 5e-4
@@ -52,7 +53,14 @@ RECIPES = {
     "mnist": Recipe(epochs=20, degrees=10, zoom=0.1, shear=0.15),
     # Clothes are centred and told apart by texture: whole-pixel moves, for interpolation would blur.
     "fashion_mnist": Recipe(
-        epochs=20, batch_size=128, learning_rate=0.1, shift=1.5, sampling="nearest", flip=True, erase=0.1
+        epochs=30,
+        deeper=1,
+        batch_size=128,
+        learning_rate=0.1,
+        shift=1.5,
+        sampling="nearest",
+        flip=True,
+        erase=0.1,
     ),
     "digits": Recipe(
         epochs=60,
@@ -201,7 +209,7 @@ def main() -> None:
     train, validation = hold_out(data.train, recipe.held_out)
 
     torch.manual_seed(seed)
-    judge = Judge(data.train.images.shape[1], data.num_classes)
+    judge = Judge(data.train.images.shape[1], data.num_classes, deeper=recipe.deeper)
     judge = judge.to(options.device).to(memory_format=torch.channels_last)
     epoch, held_out_accuracy = fit(judge, train, validation, recipe, options.device)
     card: dict[str, object] = {
@@ -211,6 +219,7 @@ def main() -> None:
         "architecture": "ganbench.metrics.judge.Judge",
         "in_channels": data.train.images.shape[1],
         "num_classes": data.num_classes,
+        "deeper": recipe.deeper,
         "parameters": sum(p.numel() for p in judge.parameters()),
         "dataset_sha256": data.sha256,
         "train_count": len(train),

@@ -28,6 +28,8 @@ class Judge(nn.Module):
     Pixels are folded 2×2 into channels first, so that no layer works at full resolution: about
     12 million multiply-accumulates for an image of 28×28.
 
+    `deeper` counts further residual blocks at the last width, for datasets that need them.
+
     Attributes:
         sha256: hex digest of the weights file, empty for untrained weights.
         card: what is known about these weights (dataset, seed, accuracies, versions).
@@ -38,6 +40,7 @@ class Judge(nn.Module):
         in_channels: int = 1,
         num_classes: int = 10,
         widths: tuple[int, int, int] = (48, 96, 128),
+        deeper: int = 0,
     ) -> None:
         super().__init__()
         self.sha256 = ""
@@ -50,6 +53,7 @@ class Judge(nn.Module):
             _Conv(small, middle, stride=2),
             _Residual(middle),
             _Conv(middle, large, stride=2),
+            *(_Residual(large) for _ in range(deeper)),
         )
         self.neck = nn.Linear(large, NUM_FEATURES)
         self.head = nn.Linear(NUM_FEATURES, num_classes)
@@ -106,7 +110,7 @@ def load_judge(dataset: str, variant: str = "judge", folder: Path | None = None)
 
     from safetensors.torch import load
 
-    judge = Judge(card["in_channels"], card["num_classes"])
+    judge = Judge(card["in_channels"], card["num_classes"], deeper=card.get("deeper", 0))
     judge.load_state_dict(load(weights))
     judge.sha256 = card["sha256"]
     judge.card = card

@@ -64,14 +64,14 @@ class Discriminator(nn.Module):
         outer = first_and_last(norm)
         self.layers = nn.Sequential(
             *normalised(nn.Conv2d(channels + 1, first, 4, 2, 1), outer, (first, half, half)),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(SLOPE, inplace=True),
             Dropout(dropout),
             *normalised(nn.Conv2d(first, second, 4, 2, 1), norm, (second, quarter, quarter)),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(SLOPE, inplace=True),
             Dropout(dropout),
             nn.Flatten(),
             *normalised(nn.Linear(second * quarter**2, hidden), norm, (hidden,)),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(SLOPE, inplace=True),
             Dropout(dropout),
             *normalised(nn.Linear(hidden, 1), outer, (1,)),
         )
@@ -86,5 +86,5 @@ def _upscale(fan_in: int, fan_out: int) -> list[nn.Module]:
         icnr_(nn.Conv2d(fan_in, 4 * fan_out, 3, padding=1)),
         nn.PixelShuffle(2),
         nn.BatchNorm2d(fan_out),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
     ]

@@ -20,10 +20,10 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(
             nn.ConvTranspose2d(z_dim, first, BASE_SIZE, bias=False),
             nn.BatchNorm2d(first),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.ConvTranspose2d(first, second, 4, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(second),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.ConvTranspose2d(second, channels, 4, stride=2, padding=1),
             nn.Tanh(),
         )
@@ -50,10 +50,10 @@ class Discriminator(nn.Module):
         size = BASE_SIZE
         self.layers = nn.Sequential(
             *normalised(nn.Conv2d(channels, first, 4, 2, 1), outer, (first, 2 * size, 2 * size)),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(SLOPE, inplace=True),
             Dropout(dropout),
             *normalised(nn.Conv2d(first, second, 4, 2, 1, bias=norm != "batch"), norm, (second, size, size)),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(SLOPE, inplace=True),
             Dropout(dropout),
             *normalised(nn.Conv2d(second, 1, size), outer, (1, 1, 1)),
         )

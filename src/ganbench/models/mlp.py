@@ -19,7 +19,7 @@ class Generator(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise([z_dim, *widths]):
-            layers += [nn.Linear(fan_in, fan_out), nn.LeakyReLU(SLOPE)]
+            layers += [nn.Linear(fan_in, fan_out), nn.LeakyReLU(SLOPE, inplace=True)]
         layers += [nn.Linear(([z_dim, *widths])[-1], channels * image_size**2), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         self.image_shape = (channels, image_size, image_size)
@@ -45,7 +45,7 @@ class Discriminator(nn.Module):
         for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             layer_norm = norm if index else first_and_last(norm)
             layers += normalised(nn.Linear(fan_in, fan_out), layer_norm, (fan_out,))
-            layers.append(nn.LeakyReLU(SLOPE))
+            layers.append(nn.LeakyReLU(SLOPE, inplace=True))
         layers += normalised(nn.Linear(sizes[-1], 1), first_and_last(norm), (1,))
         self.layers = nn.Sequential(*layers)
 
