@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ganbench.errors import DataError
+from ganbench.network import socket_timeout
 
 RawDataset = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -228,7 +227,7 @@ def _download(class_name: str, root: Path, folder: Path, missing: list[str]) -> 
 
     existed = [path for path in (root, folder.parent, folder) if path.exists()]
     try:
-        with _socket_timeout(DOWNLOAD_TIMEOUT_SECONDS):
+        with socket_timeout(DOWNLOAD_TIMEOUT_SECONDS):
             getattr(datasets, class_name)(str(root), download=True)
     except (OSError, RuntimeError) as error:
         for path in (folder, folder.parent, root):
@@ -256,17 +255,6 @@ def _verify(path: Path, expected: str) -> None:
             f"data file {path.absolute()}: {path.stat().st_size} bytes with sha256 {digest.hexdigest()}, "
             f"expected {expected}; the file is truncated or altered: delete it and run `ganbench data`"
         )
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """Bound every connection made inside: torchvision's downloads would else wait for minutes."""
-    previous = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(previous)
 
 
 def _every_nth_per_class(labels: Tensor, spacing: float) -> Tensor:

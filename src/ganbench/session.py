@@ -14,7 +14,6 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,7 @@ from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError, UserError
 from ganbench.evaluation import RunScorer, packed
 from ganbench.runs import NewerSchemaError, RunDirectory, RunHeldError
-
-PACKAGES = ("ganbench", "torch", "torchvision", "numpy", "hydra-core", "torch-fidelity")
+from ganbench.versions import versions
 
 log = logging.getLogger(__name__)
 
@@ -294,17 +292,6 @@ def _info_before(path: Path) -> dict[str, Any]:
 def _device_name(device: torch.device) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return f"{device} ({name})"
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
 def git_state() -> dict[str, Any] | None:

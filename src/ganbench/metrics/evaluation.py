@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from ganbench.data import Dataset
 from ganbench.metrics.cache import Cache
 from ganbench.metrics.features import Extractor, load_extractor
-from ganbench.metrics.protocol import SCHEMA, EvalSettings, now, versions
+from ganbench.metrics.protocol import SCHEMA, EvalSettings, now
 from ganbench.metrics.reference import Reference
 from ganbench.metrics.sampling import Samples, generate, labels_to_ask, reference_counts
 from ganbench.metrics.scoring import Scores, score_images, unusable
+from ganbench.versions import versions
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from ganbench.metrics.cache import Cache
 from ganbench.metrics.features import Extractor
 from ganbench.metrics.memorisation import train_closer
 from ganbench.metrics.neighbours import nearest
-from ganbench.metrics.protocol import SCHEMA, EvalSettings, now, versions
+from ganbench.metrics.protocol import SCHEMA, EvalSettings, now
 from ganbench.metrics.reference import Reference, chosen, halves
 from ganbench.metrics.scoring import score_images
+from ganbench.versions import versions
 
 TRAIN_TEST = "train-test"
 TRAIN_HALVES = "train-halves"

@@ -11,9 +11,6 @@ import hashlib
 import io
 import logging
 import pickle
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from torch import Tensor
 
 from ganbench.errors import UserError
 from ganbench.metrics.features import Features, full_precision, gathered
+from ganbench.network import socket_timeout
 
 WEIGHTS_FILE = "weights-inception-2015-12-05-6726825d.pth"
 PUBLISHED_PREFIX = "6726825d"
@@ -108,7 +106,7 @@ def _download(path: Path) -> None:
     log.info("fetching %s (91 MB) to %s", URL_INCEPTION_V3, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _socket_timeout(DOWNLOAD_TIMEOUT_SECONDS):
+        with socket_timeout(DOWNLOAD_TIMEOUT_SECONDS):
             torch.hub.download_url_to_file(
                 URL_INCEPTION_V3, str(path), hash_prefix=PUBLISHED_PREFIX, progress=False
             )
@@ -119,16 +117,6 @@ def _download(path: Path) -> None:
             "is a network and put it there, or name a copy with eval.inception_weights=PATH, "
             "or use eval.extractor=judge"
         ) from error
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    previous = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(previous)
 
 
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
