@@ -3,6 +3,7 @@
     python scripts/benchmark.py                      # the table of docs/performance.md
     python scripts/benchmark.py --cases mlp/bce --repeats 3 --steps 50
     python scripts/benchmark.py --compare 100 1000   # seconds of `ganbench compare` on so many runs
+    python scripts/benchmark.py --scaling 100000     # time per step as a run of so many steps goes on
 
 Three ways train the same networks with the same batch size on the same real images, in turn, several
 times over: `notebook` (torchvision dataset with ToTensor and Normalize behind a DataLoader, `.item()` after
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -37,6 +39,7 @@ from ganbench.engine.device import has_native_bfloat16, resolve_device, set_up, 
 from ganbench.engine.gan import build_loss
 from ganbench.engine.loop import Training
 from ganbench.losses import Loss
+from ganbench.runs import read_run
 from ganbench.session import train_run
 
 CASES = ("mlp/bce", "dcgan/bce", "cgan/bce", "mlp/wgan_gp", "dcgan/wgan_gp", "cgan/wgan_gp")
@@ -58,6 +61,11 @@ def main() -> None:
         for count in arguments.compare:
             print(f"| {count:,} | {time_compare(count, arguments.repeats):.2f} |", flush=True)
         return
+    if arguments.scaling:
+        print("| steps | ms per step |\n|---|---|")
+        for first, last, seconds in time_scaling(arguments.scaling):
+            print(f"| {first:,} to {last:,} | {1e3 * seconds:.3f} |")
+        return
     device = resolve_device(arguments.device)
     set_up(arguments.threads, deterministic=False)
     dataset = build_dataset(compose(["dataset=mnist"])["dataset"])
@@ -78,6 +86,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cases", nargs="+", default=list(CASES), metavar="MODEL/LOSS")
     parser.add_argument("--compare", nargs="+", type=int, metavar="RUNS", help="time `ganbench compare`")
+    parser.add_argument("--scaling", type=int, metavar="STEPS", help="time the steps of one long run")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--repeats", type=int, default=5)
@@ -236,6 +245,27 @@ def time_compare(count: int, repeats: int) -> float:
             copy_run(template, Path(folder, "runs", f"recipe{index // 10}", f"s{index % 10}"), index)
         command = [sys.executable, "-m", "ganbench", "compare", f"{folder}/runs"]
         return statistics.median(seconds_of(command) for _ in range(repeats))
+
+
+def time_scaling(steps: int) -> list[tuple[int, int, float]]:
+    """Seconds per step in ten equal parts of one run of mlp/bce on digits, read from its history.
+
+    Each part is (first step, last step, seconds per step); the clock is that of training alone.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = ["dataset=digits", "device=cpu", "eval.enabled=false", f"train.steps={steps}"]
+        long = [f"train.log_every={max(1, steps // 100)}", f"train.sample_every={steps}"]
+        history = read_run(train_run(compose([*overrides, *long, f"output_root={folder}"])).path).history
+    # Row 0 holds the warm-up: it only marks where the first part begins.
+    marks = [history[round(part * (len(history) - 1) / 10)] for part in range(11)]
+    return [
+        (
+            int(start["step"]),
+            int(end["step"]),
+            (end["train_seconds"] - start["train_seconds"]) / (end["step"] - start["step"]),
+        )
+        for start, end in pairwise(marks)
+    ]
 
 
 def copy_run(template: Path, target: Path, index: int) -> None:
