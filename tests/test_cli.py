@@ -130,7 +130,7 @@ def test_a_closed_pipe_is_no_traceback(raising: Any, monkeypatch: pytest.MonkeyP
 # --- bad input to train, as a user types it ---------------------------------------------------------
 
 BAD = {
-    "loss=gan": ("'loss/gan'", "bce, hinge, lsgan, sn_hinge, wgan_clip, wgan_gp"),
+    "loss=gan": ("'loss/gan'", "bce, hinge, lsgan, minimax, sn_hinge, wgan_clip, wgan_gp"),
     "model=vae": ("'model/vae'", "cgan, dcgan, mlp"),
     "dataset=cifar": ("'dataset/cifar'", "digits, fashion_mnist, mnist"),
     "sed=1": ("'sed'", "seed"),

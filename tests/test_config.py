@@ -154,6 +154,15 @@ def test_numbers_count_by_value_not_by_spelling(base: Config) -> None:
     assert identity(changed(base, "seed", True)) != identity(changed(base, "seed", 1))
 
 
+def test_a_later_key_at_its_default_leaves_older_runs_their_names(base: Config) -> None:
+    """And a configuration from before the key means its default."""
+    later = configuration.later_keys()
+    assert {"loss.reuse_fakes": False, "loss.d_loss_weight": 1.0}.items() <= later.items()
+    older = configuration.without(base, later)
+    assert older != base and identity(older) == identity(base)
+    assert validate(copy.deepcopy(older)) == base
+
+
 def test_order_of_keys_does_not_matter(base: Config) -> None:
     assert identity(dict(reversed(base.items()))) == identity(base)
 
@@ -192,6 +201,11 @@ BAD = {
     "loss.optimizer.lr=-0.1": "loss.optimizer.lr=-0.1: must be a positive, finite number",
     "loss.optimizer.lr=0": "loss.optimizer.lr=0: must be a positive",
     "loss.optimizer.lr=inf": "loss.optimizer.lr=inf: must be a positive",
+    "loss.d_loss_weight=0": "loss.d_loss_weight=0.*: must be a positive",
+    "loss.reuse_fakes=2.5": "loss.reuse_fakes=2.5: .*bool",
+    "train.sample_labels=[]": r"train.sample_labels=\[\]: must be null or a list of classes from 0 to 9",
+    "train.sample_labels=[0,10]": r"train.sample_labels=\[0, 10\]: must be null or a list of classes",
+    "train.sample_labels=[a]": "train.sample_labels=.*Integer",
     "loss.d_lr=-1": "loss.d_lr=-1.*: must be a positive",
     "loss.g_lr=fast": "loss.g_lr=fast: .*Float",
     "loss.n_critic=0": "loss.n_critic=0: must be an integer of at least 1",

@@ -11,11 +11,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from ganbench.losses import BCE, Hinge, LeastSquares, Loss, Wasserstein, WassersteinClip, WassersteinGP
+from ganbench.losses import (
+    BCE,
+    Hinge,
+    LeastSquares,
+    Loss,
+    Minimax,
+    Wasserstein,
+    WassersteinClip,
+    WassersteinGP,
+)
 
 REAL = torch.tensor([[2.0], [-0.5], [0.0]], dtype=torch.float64)
 FAKE = torch.tensor([[-1.0], [3.0], [0.5]], dtype=torch.float64)
-ALL = [BCE(), LeastSquares(), Hinge(), Wasserstein(), WassersteinClip(), WassersteinGP()]
+ALL = [BCE(), Minimax(), LeastSquares(), Hinge(), Wasserstein(), WassersteinClip(), WassersteinGP()]
 
 
 def sp(x: float) -> float:
@@ -26,6 +35,11 @@ R, F = [2.0, -0.5, 0.0], [-1.0, 3.0, 0.5]
 
 CLOSED_FORMS = {
     "bce": (BCE(), sum(sp(-r) for r in R) / 3 + sum(sp(f) for f in F) / 3, sum(sp(-f) for f in F) / 3),
+    "minimax": (
+        Minimax(),
+        sum(sp(-r) for r in R) / 3 + sum(sp(f) for f in F) / 3,
+        -sum(sp(f) for f in F) / 3,
+    ),
     # ½·(1 + 2.25 + 1)/3 + ½·(1 + 9 + .25)/3 and ½·(4 + 4 + .25)/3
     "lsgan": (LeastSquares(), 0.5 * 4.25 / 3 + 0.5 * 10.25 / 3, 0.5 * 8.25 / 3),
     "lsgan_abc": (LeastSquares(-1.0, 1.0, 0.0), 0.5 * 4.25 / 3 + 0.5 * 18.25 / 3, 0.5 * 10.25 / 3),
@@ -77,6 +91,17 @@ def test_bce_keeps_its_gradient_at_large_logits(logit: float) -> None:
     assert d_fake.item() == pytest.approx(1.0 if logit > 0 else 0.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("logit", [-30.0, -5.0, 0.0, 5.0])
+def test_minimax_saturates_where_bce_does_not(logit: float) -> None:
+    """The generator's gradient is -sigmoid(f): nothing where the discriminator knows the fake."""
+    x = torch.tensor([[logit]], dtype=torch.float64, requires_grad=True)
+    (minimax,) = torch.autograd.grad(Minimax().g_loss(x), x)
+    (bce,) = torch.autograd.grad(BCE().g_loss(x), x)
+    fooled = 1 / (1 + math.exp(-logit))
+    assert minimax.item() == pytest.approx(-fooled, rel=1e-12)
+    assert bce.item() == pytest.approx(fooled - 1, rel=1e-12)
+
+
 @pytest.mark.parametrize("loss", ALL, ids=lambda loss: type(loss).__name__)
 def test_a_larger_logit_means_more_real(loss: Loss) -> None:
     real = torch.tensor([[0.2]], dtype=torch.float64, requires_grad=True)
@@ -103,7 +128,7 @@ def test_only_the_gradient_penalty_has_a_penalty(loss: Loss) -> None:
 
 def test_accuracy_boundary_lies_between_the_targets() -> None:
     assert {type(loss).__name__: loss.boundary for loss in ALL} == {
-        "BCE": 0.0, "LeastSquares": 0.5, "Hinge": 0.0,
+        "BCE": 0.0, "Minimax": 0.0, "LeastSquares": 0.5, "Hinge": 0.0,
         "Wasserstein": 0.0, "WassersteinClip": 0.0, "WassersteinGP": 0.0,
     }  # fmt: skip
 
@@ -193,6 +218,7 @@ def test_gradient_penalty_leaves_the_images_without_gradient() -> None:
 
 
 DEFAULTS = {
+    "minimax": (Minimax(1.0, 0.0), "Adam", 2e-4, [0.5, 0.999], 1, "auto"),
     "bce": (BCE(1.0, 0.0), "Adam", 2e-4, [0.5, 0.999], 1, "auto"),
     "lsgan": (LeastSquares(0.0, 1.0, 1.0), "Adam", 2e-4, [0.5, 0.999], 1, "auto"),
     "hinge": (Hinge(), "Adam", 2e-4, [0.5, 0.999], 1, "auto"),

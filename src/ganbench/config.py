@@ -15,7 +15,7 @@ import os
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,7 @@ class TrainConfig:
     log_every: int
     sample_every: int
     checkpoint_every: int
+    sample_labels: list[int] | None = None
 
 
 @dataclass
@@ -118,6 +119,8 @@ class RecipeConfig:
     n_critic: int
     critic_norm: str
     same_batch: bool
+    reuse_fakes: bool = False
+    d_loss_weight: float = 1.0
 
 
 @dataclass
@@ -135,6 +138,8 @@ class RootConfig:
 
 
 GROUPS: dict[str, type] = {"train": TrainConfig, "eval": EvalConfig, "dataset": DatasetConfig}
+
+SCHEMAS = {"": RootConfig, **GROUPS, "loss": RecipeConfig}
 
 RECIPE_KEYS = frozenset(field.name for field in fields(RecipeConfig))
 
@@ -300,8 +305,25 @@ def require_trusted(node: Any) -> None:
 
 
 def identity(config: Config) -> str:
-    """Hex sha256 of the configuration without its housekeeping keys."""
-    return hashlib.sha256(_canonical_json(without(config, HOUSEKEEPING)).encode()).hexdigest()
+    """Hex sha256 of the configuration without its housekeeping keys.
+
+    Nor does a later key count while it has its default: what it names is then what a run did before
+    the key existed, and the run keeps its name.
+    """
+    idle = [key for key, default in later_keys().items() if _get(config, key) == default]
+    return hashlib.sha256(_canonical_json(without(config, [*HOUSEKEEPING, *idle])).encode()).hexdigest()
+
+
+def later_keys() -> Config:
+    """Dotted keys that came after the first release, with their defaults: the fields that have one.
+
+    A configuration that lacks such a key is an older one, and means the default.
+    """
+    return {
+        f"{group}.{name}".lstrip("."): default
+        for group, schema in SCHEMAS.items()
+        for name, default in _defaults(schema).items()
+    }
 
 
 def run_name(config: Config) -> str:
@@ -378,6 +400,7 @@ def _check_before_resolving(composed: DictConfig) -> None:
 def _typed(schema: type, values: Mapping[str, Any], group: str, known: Iterable[str] = ()) -> Config:
     prefix = f"{group}." if group else ""
     names = [field.name for field in fields(schema)]
+    values = {**_defaults(schema), **values}
     for key in values:
         if key not in names:
             close = difflib.get_close_matches(str(key), [*names, *known], n=1)
@@ -396,6 +419,10 @@ def _typed(schema: type, values: Mapping[str, Any], group: str, known: Iterable[
         except OmegaConfBaseException as error:
             raise ConfigError(f"{prefix}{name}={values[name]}: {_first_line(error)}") from error
     return dict(OmegaConf.to_container(node))  # type: ignore[arg-type]
+
+
+def _defaults(schema: type) -> Config:
+    return {field.name: field.default for field in fields(schema) if field.default is not MISSING}
 
 
 def _only(values: Mapping[str, Any], schema: type) -> Config:
@@ -437,7 +464,7 @@ _AT_MOST = {
     "train.log_every": 100_000,  # the metrics of an interval stay on the device until it ends
 }
 
-_POSITIVE = ("train.epochs", "loss.optimizer.lr", "loss.d_lr", "loss.g_lr")
+_POSITIVE = ("train.epochs", "loss.optimizer.lr", "loss.d_lr", "loss.g_lr", "loss.d_loss_weight")
 
 _ONE_OF = {
     "precision": ("float32", "bfloat16"),
@@ -470,6 +497,11 @@ def _check_ranges(config: Config) -> None:
             raise ConfigError(
                 f"{group}.name={name!r}: names a folder, so letters, digits, '_', '-', '.', '+' only"
             )
+    labels, num_classes = config["train"]["sample_labels"], config["dataset"]["num_classes"]
+    if labels is not None and not (labels and all(0 <= label < num_classes for label in labels)):
+        raise ConfigError(
+            f"train.sample_labels={labels}: must be null or a list of classes from 0 to {num_classes - 1}"
+        )
     batch_size, num_train = config["train"]["batch_size"], config["dataset"]["num_train"]
     if batch_size > num_train:
         raise ConfigError(

@@ -64,6 +64,18 @@ class BCE(Loss):
 
 
 @dataclass(frozen=True)
+class Minimax(BCE):
+    """Saturating GAN: the generator minimises log(1 - D(G(z))) = -sp(f) (Goodfellow et al. 2014, eq. 1).
+
+    Its gradient in f is -sigmoid(f), which vanishes where the discriminator is sure of its fakes.
+    """
+
+    def g_loss(self, fake_logits: Tensor) -> Tensor:
+        """Mean of -sp(f)."""
+        return -softplus(fake_logits).mean()
+
+
+@dataclass(frozen=True)
 class LeastSquares(Loss):
     """½(r-b)² + ½(f-a)² and ½(f-c)² (Mao et al. 2017, arXiv:1611.04076, eq. 2 and 9).
 

@@ -38,6 +38,8 @@ def make_step(configure: Any, digits: Dataset) -> MakeStep:
             recipe["same_batch"],
             CPU,
             config["precision"],
+            reuse_fakes=recipe["reuse_fakes"],
+            d_loss_weight=recipe["d_loss_weight"],
         )
 
     return make
@@ -154,10 +156,12 @@ def test_batch_norm_never_sees_real_and_fake_together(make_step: MakeStep) -> No
     assert seen == [4, 4, 4]
 
 
-def test_a_step_is_the_textbook_step(make_step: MakeStep) -> None:
+@pytest.mark.parametrize("reuse_fakes, d_loss_weight", [(False, 1.0), (True, 1.0), (False, 0.5)])
+def test_a_step_is_the_textbook_step(reuse_fakes: bool, d_loss_weight: float, make_step: MakeStep) -> None:
     """Two steps of mlp/bce against the same written out with SGD, plain autograd and nothing shared."""
     sgd = "loss.optimizer={_target_: torch.optim.SGD, lr: 0.1}"
-    step = make_step("loss=bce", sgd, "loss.d_lr=0.2", "~loss.optimizer.betas")
+    recipe = (f"loss.reuse_fakes={reuse_fakes}", f"loss.d_loss_weight={d_loss_weight}")
+    step = make_step("loss=bce", sgd, "loss.d_lr=0.2", "~loss.optimizer.betas", *recipe)
     gan, batches = copy.deepcopy((step.gan, step.batches))
     torch.manual_seed(7)
     metrics = [step() for _ in range(2)][-1]
@@ -166,15 +170,17 @@ def test_a_step_is_the_textbook_step(make_step: MakeStep) -> None:
     bce = torch.nn.functional.binary_cross_entropy_with_logits
     for _ in range(2):
         real, labels = next(batches)
-        fake = gan.generator(torch.randn(4, 100), labels).detach()
-        r, f = gan.discriminator(real, labels), gan.discriminator(fake, labels)
-        d_loss = bce(r, torch.ones_like(r)) + bce(f, torch.zeros_like(f))
+        fake = gan.generator(torch.randn(4, 100), labels)
+        r, f = gan.discriminator(real, labels), gan.discriminator(fake.detach(), labels)
+        d_loss = d_loss_weight * (bce(r, torch.ones_like(r)) + bce(f, torch.zeros_like(f)))
         d_grads = torch.autograd.grad(d_loss, list(gan.discriminator.parameters()))
         with torch.no_grad():
             for parameter, grad in zip(gan.discriminator.parameters(), d_grads, strict=True):
                 parameter -= 0.2 * grad
-        labels = torch.randint(10, (4,))
-        g = gan.discriminator(gan.generator(torch.randn(4, 100), labels), labels)
+        if not reuse_fakes:
+            labels = torch.randint(10, (4,))
+            fake = gan.generator(torch.randn(4, 100), labels)
+        g = gan.discriminator(fake, labels)
         g_loss = bce(g, torch.ones_like(g))
         g_grads = torch.autograd.grad(g_loss, list(gan.generator.parameters()))
         with torch.no_grad():
@@ -191,6 +197,19 @@ def test_a_step_is_the_textbook_step(make_step: MakeStep) -> None:
     assert metrics.tolist() == pytest.approx(
         [float(torch.as_tensor(value).detach()) for value in expected], abs=1e-5
     )
+
+
+def test_reused_fakes_are_those_of_the_last_critic_update(make_step: MakeStep) -> None:
+    """The generator runs once a step, and its update is asked about the fakes the critic saw last."""
+    step = make_step("loss=hinge", "model=cgan", "loss.n_critic=3", "loss.reuse_fakes=true")
+    made: list[Tensor] = []
+    step.gan.generator.register_forward_hook(lambda module, inputs, output: made.append(output.detach()))
+    judged: list[tuple[Tensor, ...]] = []
+    step.gan.discriminator.register_forward_pre_hook(lambda module, inputs: judged.append(inputs))
+    step()
+    assert [len(images) for images in made] == [12]
+    assert torch.equal(judged[-1][0], made[0][8:])
+    assert torch.equal(judged[-1][1], judged[-2][1][4:]), "with the labels they were made for"
 
 
 def test_penalty_is_reported_apart_and_descended(make_step: MakeStep) -> None:

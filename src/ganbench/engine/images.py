@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import torch
 from torch import Tensor
@@ -25,6 +26,11 @@ def grid(images: Tensor, columns: int) -> Tensor:
         left = index % columns * cell_width + PADDING
         sheet[:, top : top + height, left : left + width] = image
     return sheet
+
+
+def square_grid(images: Tensor) -> Tensor:
+    """Tile N images in ⌈√N⌉ columns."""
+    return grid(images, math.isqrt(len(images) - 1) + 1)
 
 
 def png(sheet: Tensor, zoom: int = 2) -> bytes:

@@ -17,13 +17,12 @@ from ganbench.data import Batches, Dataset, to_uint8
 from ganbench.engine import checkpoint
 from ganbench.engine.clock import Clock
 from ganbench.engine.gan import build_gan, build_loss
-from ganbench.engine.images import grid, png
+from ganbench.engine.images import grid, png, square_grid
 from ganbench.engine.signals import StopSignals
 from ganbench.engine.step import METRICS, Step
 from ganbench.runs import RunDirectory
 
 SAMPLE_COUNT = 64
-SAMPLE_COLUMNS = 8
 CLASS_COLUMNS = 10
 HISTORY_SECONDS = 2.0  # the file is written whole, so seldom enough to cost nothing in long runs
 
@@ -60,6 +59,8 @@ class Training:
             device,
             config["precision"],
             config["compile"],
+            loss["reuse_fakes"],
+            loss["d_loss_weight"],
         )
         self.total_steps = count_steps(config, self.batches)
         self.clock = Clock(device)
@@ -121,7 +122,7 @@ class Training:
     def write_pictures(self, run: RunDirectory) -> None:
         """Write the last grid and, for a conditional model, those by class."""
         images = self.generate(self._sample_z, self._sample_labels)
-        run.write_bytes("samples/final.png", png(grid(images, SAMPLE_COLUMNS)))
+        run.write_bytes("samples/final.png", png(square_grid(images)))
         if not self.config["model"]["conditional"]:
             return
         classes = torch.arange(self.gan.num_classes, device=self.device)
@@ -144,7 +145,7 @@ class Training:
     def write_samples(self, run: RunDirectory) -> None:
         """Write the grid of the fixed latents as ``samples/step_<n>.png``."""
         images = self.generate(self._sample_z, self._sample_labels)
-        run.write_bytes(f"samples/step_{self.step}.png", png(grid(images, SAMPLE_COLUMNS)))
+        run.write_bytes(f"samples/step_{self.step}.png", png(square_grid(images)))
 
     @torch.inference_mode()
     def generate(self, z: Tensor, labels: Tensor) -> Tensor:
@@ -274,8 +275,9 @@ def count_steps(config: Config, batches: Batches) -> int:
 def sample_inputs(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
     """The fixed latents and labels of the sample grids: the same for every run of one latent size."""
     generator = torch.Generator().manual_seed(config["eval"]["seed"])
-    z = torch.randn(SAMPLE_COUNT, config["model"]["z_dim"], generator=generator)
-    labels = torch.arange(SAMPLE_COUNT) % config["dataset"]["num_classes"]
+    chosen = config["train"]["sample_labels"]
+    labels = torch.tensor(chosen) if chosen else torch.arange(SAMPLE_COUNT) % config["dataset"]["num_classes"]
+    z = torch.randn(len(labels), config["model"]["z_dim"], generator=generator)
     return z.to(device), labels.to(device)
 
 

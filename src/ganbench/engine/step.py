@@ -45,6 +45,8 @@ class Step:
     device: torch.device
     precision: str
     compile: bool = False
+    reuse_fakes: bool = False
+    d_loss_weight: float = 1.0
 
     def __post_init__(self) -> None:
         self.generator: Callable[[Tensor, Tensor], Tensor] = self.gan.generator
@@ -55,6 +57,7 @@ class Step:
         self.one_pass = "batch" not in norms_of(self.gan.discriminator)
         self.g_parameters = list(self.gan.generator.parameters())
         self.d_parameters = list(self.gan.discriminator.parameters())
+        self.d_loss = self.loss.d_loss if self.d_loss_weight == 1 else self._weighted_d_loss
         self.images = 0
 
     def __call__(self) -> Tensor:
@@ -64,24 +67,33 @@ class Step:
         sizes = [len(labels) for _, labels in real_batches]
         self.images = sum(sizes)
         # One pass makes the fakes of all critic updates: the generator does not change between them.
-        for (real, real_labels), fake in zip(real_batches, self._fakes(labels).split(sizes), strict=True):
-            d_metrics = self._update_discriminator(real, fake, real_labels)
-        return torch.stack(self._in_order(d_metrics, self._update_generator(sizes[-1])))
+        fakes = self._fakes(labels).split(sizes)
+        for (real, real_labels), fake in zip(real_batches, fakes, strict=True):
+            d_metrics = self._update_discriminator(real, fake.detach(), real_labels)
+        shown = (fakes[-1], real_labels) if self.reuse_fakes else self._fresh_fakes(sizes[-1])
+        return torch.stack(self._in_order(d_metrics, self._update_generator(*shown)))
 
     def _draw(self) -> Sequence[tuple[Tensor, Tensor]]:
         if self.same_batch:
             return [next(self.batches)] * self.n_critic
         return [next(self.batches) for _ in range(self.n_critic)]
 
-    @torch.no_grad()
     def _fakes(self, labels: Tensor) -> Tensor:
-        with autocast(self.device, self.precision):
+        with torch.set_grad_enabled(self.reuse_fakes), autocast(self.device, self.precision):
             return self.generator(self.gan.latents(len(labels), self.device), labels).float()
+
+    def _fresh_fakes(self, count: int) -> tuple[Tensor, Tensor]:
+        labels = self.gan.random_labels(count, self.device)
+        with autocast(self.device, self.precision):
+            return self.generator(self.gan.latents(count, self.device), labels), labels
+
+    def _weighted_d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        return self.d_loss_weight * self.loss.d_loss(real_logits, fake_logits)
 
     def _update_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor) -> list[Tensor]:
         with autocast(self.device, self.precision):
             real_logits, fake_logits = self._logits(real, fake, labels)
-        d_loss = self.loss.d_loss(real_logits, fake_logits)
+        d_loss = self.d_loss(real_logits, fake_logits)
         with float32(self.device):
             # Never the compiled network: a penalty differentiates twice, which compilers refuse.
             critic = partial(self.gan.discriminator, labels=labels)
@@ -106,10 +118,8 @@ class Step:
         both = self.discriminator(torch.cat([real, fake]), torch.cat([labels, labels])).float()
         return both[: len(real)], both[len(real) :]
 
-    def _update_generator(self, count: int) -> list[Tensor]:
-        labels = self.gan.random_labels(count, self.device)
+    def _update_generator(self, fake: Tensor, labels: Tensor) -> list[Tensor]:
         with autocast(self.device, self.precision):
-            fake = self.generator(self.gan.latents(count, self.device), labels)
             logits = self.discriminator(fake, labels).float()
         g_loss = self.loss.g_loss(logits)
         return [g_loss.detach(), self._update(self.gan.g_opt, g_loss, self.g_parameters)]
