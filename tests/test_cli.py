@@ -131,7 +131,7 @@ def test_a_closed_pipe_is_no_traceback(raising: Any, monkeypatch: pytest.MonkeyP
 
 BAD = {
     "loss=gan": ("'loss/gan'", "bce, hinge, lsgan, minimax, sn_hinge, wgan_clip, wgan_gp"),
-    "model=vae": ("'model/vae'", "cgan, dcgan, mlp"),
+    "model=vae": ("'model/vae'", "cdcgan64, cgan, dcgan, dcgan64, mlp"),
     "dataset=cifar": ("'dataset/cifar'", "digits, fashion_mnist, mnist"),
     "sed=1": ("'sed'", "seed"),
     "train.step=1": ("'train.step'", "Did you mean train.steps?"),
