@@ -202,6 +202,7 @@ BAD = {
     "loss.optimizer.lr=0": "loss.optimizer.lr=0: must be a positive",
     "loss.optimizer.lr=inf": "loss.optimizer.lr=inf: must be a positive",
     "loss.d_loss_weight=0": "loss.d_loss_weight=0.*: must be a positive",
+    "logger=wandb": "logger=wandb: must be one of csv, tensorboard",
     "loss.reuse_fakes=2.5": "loss.reuse_fakes=2.5: .*bool",
     "train.sample_labels=[]": r"train.sample_labels=\[\]: must be null or a list of classes from 0 to 9",
     "train.sample_labels=[0,10]": r"train.sample_labels=\[0, 10\]: must be null or a list of classes",

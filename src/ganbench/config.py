@@ -33,6 +33,7 @@ Config = dict[str, Any]
 BUDGETS = ("steps", "epochs", "images")
 NORM_CHOICES = ("auto", "none", "batch", "layer", "spectral")
 EXTRACTORS = ("judge", "judge_b", "inception")
+LOGGERS = ("csv", "tensorboard")
 
 HOUSEKEEPING = (
     "force",
@@ -135,6 +136,7 @@ class RootConfig:
     threads: int | None
     force: bool
     output_root: str
+    logger: str = "csv"
 
 
 GROUPS: dict[str, type] = {"train": TrainConfig, "eval": EvalConfig, "dataset": DatasetConfig}
@@ -468,6 +470,7 @@ _POSITIVE = ("train.epochs", "loss.optimizer.lr", "loss.d_lr", "loss.g_lr", "los
 
 _ONE_OF = {
     "precision": ("float32", "bfloat16"),
+    "logger": LOGGERS,
     "eval.extractor": EXTRACTORS,
     "eval.reference_split": ("test", "train"),
     "loss.critic_norm": NORM_CHOICES,

@@ -46,6 +46,7 @@ class RunScorer:
             if fid_of(record) < best:
                 run.write_bytes(GENERATOR["best"], packed(training))
             training.scores.append(record)
+        _show(record, training)
         self._write(training, run, [])
         log.info("step %d: %s", training.step, summary(record))
 
@@ -58,6 +59,7 @@ class RunScorer:
             run.write_bytes("samples/neighbours.png", self._neighbours(training))
         self._write(training, run, records)
         for record in records:
+            _show(record, training)
             log.info("%s weights, step %d: %s", record["weights"], record["step"], summary(record))
 
     def _score(self, training: Training, when: str) -> dict[str, Any]:
@@ -103,6 +105,10 @@ class RunScorer:
             for images, chosen in ((samples.images, ours), (train.images, theirs))
         ]
         return png(grid(torch.cat(rows), columns=half))
+
+
+def _show(record: dict[str, Any], training: Training) -> None:
+    training.logger.scalars(f"scores/{record['when']}/{record['weights']}", record["values"], record["step"])
 
 
 def packed(training: Training) -> bytes:

@@ -26,6 +26,7 @@ from ganbench.data import Dataset, build_dataset
 from ganbench.engine.checkpoint import load_latest
 from ganbench.engine.device import resolve_device, set_up
 from ganbench.engine.gan import check_recipe
+from ganbench.engine.loggers import open_logger, require_logger
 from ganbench.engine.loop import DivergedError, Training
 from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError, UserError
@@ -67,6 +68,7 @@ def train_run(config: Config, path: Path | None = None, records: Mapping[str, st
     """
     device = resolve_device(config["device"])
     check_recipe(config)
+    require_logger(config["logger"])
     set_up(config["threads"], config["deterministic"])
     if path is not None:
         _require_own(path)
@@ -110,6 +112,8 @@ def _train(
             _begin(run, config, dataset, device, records)
             training = Training(config, dataset, device)
             _resume(run, training)
+            training.logger = open_logger(config["logger"], run.path, training.step)
+            training.logger.text("config", configuration.to_yaml(config), training.step)
             run.write_info(parameters=training.gan.parameter_counts(), steps_total=training.total_steps)
         log.info("training %s on %s for %d steps", run.path, device, training.total_steps)
         training.run(run, stop, scorer.on_the_way if scorer else None)
@@ -135,6 +139,9 @@ def _train(
         if isinstance(error, OSError):
             reason += "; when that is mended, the same command resumes from the last checkpoint"
         return _end(run, runs.FAILED, reason)
+    finally:
+        if training is not None:
+            training.logger.close()
     return _end(run, runs.COMPLETED, None)
 
 

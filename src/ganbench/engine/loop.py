@@ -18,6 +18,7 @@ from ganbench.engine import checkpoint
 from ganbench.engine.clock import Clock
 from ganbench.engine.gan import build_gan, build_loss
 from ganbench.engine.images import grid, png, square_grid
+from ganbench.engine.loggers import Logger
 from ganbench.engine.signals import StopSignals
 from ganbench.engine.step import METRICS, Step
 from ganbench.runs import RunDirectory
@@ -64,6 +65,7 @@ class Training:
         )
         self.total_steps = count_steps(config, self.batches)
         self.clock = Clock(device)
+        self.logger = Logger()
         self.step = 0
         self.images = 0
         self.history: list[list[float]] = []
@@ -111,6 +113,7 @@ class Training:
             DivergedError: there is nothing worth keeping.
         """
         self._require_finite()
+        self.logger.flush()
         run.rotate_checkpoint(checkpoint.to_bytes(self.state_dict()))
         self.save_history(run)
 
@@ -144,8 +147,11 @@ class Training:
 
     def write_samples(self, run: RunDirectory) -> None:
         """Write the grid of the fixed latents as ``samples/step_<n>.png``."""
-        images = self.generate(self._sample_z, self._sample_labels)
-        run.write_bytes(f"samples/step_{self.step}.png", png(square_grid(images)))
+        sheet = square_grid(self.generate(self._sample_z, self._sample_labels))
+        run.write_bytes(f"samples/step_{self.step}.png", png(sheet))
+        self.logger.image("generated", sheet, self.step)
+        if self.step == 0:
+            self.logger.image("real", square_grid(self.batches.images[: len(self._sample_z)]), self.step)
 
     @torch.inference_mode()
     def generate(self, z: Tensor, labels: Tensor) -> Tensor:
@@ -206,6 +212,7 @@ class Training:
         rows = self._interval().double()
         seconds = round(self.clock.read()["train"], 6)
         self.history.append([self.step, self.images, seconds, *rows.mean(dim=0).tolist()])
+        self.logger.scalars("train", dict(zip(METRICS, self.history[-1][3:], strict=True)), self.step)
         values = ", ".join(f"{name}={value:.4g}" for name, value in self._shown().items())
         log.debug("step %d/%d: %s", self.step, self.total_steps, values)
         if time.monotonic() - self._history_written > HISTORY_SECONDS:
