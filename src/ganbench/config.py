@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import json
 import math
+import operator
 import os
 import pkgutil
 import re
@@ -125,6 +126,18 @@ class RecipeConfig:
 
 
 @dataclass
+class RemedyConfig:
+    """Keys of the group ``remedy``."""
+
+    ema_decay: float | None = None
+    minibatch_std: bool = False
+    pack: int = 1
+    feature_matching: bool = False
+    unroll: int = 0
+    unroll_lr: float = 0.01
+
+
+@dataclass
 class RootConfig:
     """Keys that belong to no group."""
 
@@ -139,7 +152,12 @@ class RootConfig:
     logger: str = "csv"
 
 
-GROUPS: dict[str, type] = {"train": TrainConfig, "eval": EvalConfig, "dataset": DatasetConfig}
+GROUPS: dict[str, type] = {
+    "train": TrainConfig,
+    "eval": EvalConfig,
+    "dataset": DatasetConfig,
+    "remedy": RemedyConfig,
+}
 
 SCHEMAS = {"": RootConfig, **GROUPS, "loss": RecipeConfig}
 
@@ -151,6 +169,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver(
         "ganbench.auto", lambda value, default: default if value == "auto" else value, replace=True
     )
+    OmegaConf.register_new_resolver("ganbench.times", operator.mul, replace=True)
     OmegaConf.register_new_resolver("ganbench.pid", os.getpid, replace=True)
 
 
@@ -253,6 +272,7 @@ def validate(config: Config) -> Config:
         ConfigError: wrong type, unknown key, value out of range, impossible combination.
     """
     groups = {*GROUPS, "model", "loss"}
+    config = {"remedy": {}, **config}
     for group in sorted(groups):
         if not isinstance(config.get(group), Mapping):
             raise ConfigError(f"{group}: must be a group of keys, got {config.get(group)!r}")
@@ -313,7 +333,9 @@ def identity(config: Config) -> str:
     the key existed, and the run keeps its name.
     """
     idle = [key for key, default in later_keys().items() if _get(config, key) == default]
-    return hashlib.sha256(_canonical_json(without(config, [*HOUSEKEEPING, *idle])).encode()).hexdigest()
+    counted = without(config, [*HOUSEKEEPING, *idle])
+    told = {key: value for key, value in counted.items() if value != {}}
+    return hashlib.sha256(_canonical_json(told).encode()).hexdigest()
 
 
 def later_keys() -> Config:
@@ -442,6 +464,8 @@ _AT_LEAST = {
     "train.sample_every": 1,
     "train.checkpoint_every": 1,
     "loss.n_critic": 1,
+    "remedy.pack": 1,
+    "remedy.unroll": 0,
     "model.z_dim": 1,
     "dataset.image_size": 8,
     "dataset.channels": 1,
@@ -466,7 +490,14 @@ _AT_MOST = {
     "train.log_every": 100_000,  # the metrics of an interval stay on the device until it ends
 }
 
-_POSITIVE = ("train.epochs", "loss.optimizer.lr", "loss.d_lr", "loss.g_lr", "loss.d_loss_weight")
+_POSITIVE = (
+    "train.epochs",
+    "loss.optimizer.lr",
+    "loss.d_lr",
+    "loss.g_lr",
+    "loss.d_loss_weight",
+    "remedy.unroll_lr",
+)
 
 _ONE_OF = {
     "precision": ("float32", "bfloat16"),
@@ -500,6 +531,9 @@ def _check_ranges(config: Config) -> None:
             raise ConfigError(
                 f"{group}.name={name!r}: names a folder, so letters, digits, '_', '-', '.', '+' only"
             )
+    decay = config["remedy"]["ema_decay"]
+    if decay is not None and not 0 <= decay < 1:
+        raise ConfigError(f"remedy.ema_decay={decay}: must be null or lie in [0, 1); try 0.999")
     labels, num_classes = config["train"]["sample_labels"], config["dataset"]["num_classes"]
     if labels is not None and not (labels and all(0 <= label < num_classes for label in labels)):
         raise ConfigError(

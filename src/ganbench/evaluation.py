@@ -54,6 +54,8 @@ class RunScorer:
         """Score last and, where scores were taken on the way, best weights in full."""
         with training.clock("eval"):
             records = [self._score(training, "final")]
+            if training.gan.ema is not None:
+                records.append(self._score(training, "final", "ema"))
             if training.scores and (run.path / GENERATOR["best"]).exists():
                 records.append(self._score_best(training, run))
             run.write_bytes("samples/neighbours.png", self._neighbours(training))
@@ -62,12 +64,11 @@ class RunScorer:
             _show(record, training)
             log.info("%s weights, step %d: %s", record["weights"], record["step"], summary(record))
 
-    def _score(self, training: Training, when: str) -> dict[str, Any]:
+    def _score(self, training: Training, when: str, weights: str = "last") -> dict[str, Any]:
         seconds = training.clock.read()["train"]
-        origin = Origin(when, "last", training.step, training.images, seconds)
-        return self.evaluator.score(
-            training.gan.generator, self.z_dim, self.conditional, origin, when == "training"
-        )
+        origin = Origin(when, weights, training.step, training.images, seconds)
+        network = training.gan.parts()["ema" if weights == "ema" else "generator"]
+        return self.evaluator.score(network, self.z_dim, self.conditional, origin, when == "training")
 
     def _score_best(self, training: Training, run: RunDirectory) -> dict[str, Any]:
         # Made by this very process's configuration: nothing foreign is imported.
@@ -111,9 +112,10 @@ def _show(record: dict[str, Any], training: Training) -> None:
     training.logger.scalars(f"scores/{record['when']}/{record['weights']}", record["values"], record["step"])
 
 
-def packed(training: Training) -> bytes:
-    """The generator's present weights as a file."""
-    return pack(training.gan.generator, training.step, training.images, training.clock.read()["train"])
+def packed(training: Training, part: str = "generator") -> bytes:
+    """The present weights of the generator, or of its average ``ema``, as a file."""
+    network = training.gan.parts()[part]
+    return pack(network, training.step, training.images, training.clock.read()["train"])
 
 
 def summary(record: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from ganbench.engine.checkpoint import load_latest
 from ganbench.errors import ConfigError, RunError
 from ganbench.runs import CHECKPOINT, GENERATOR, PREVIOUS_CHECKPOINT, RunRecord, confined, read_run
 
-WEIGHTS = ("last", "best")
+WEIGHTS = ("last", "best", "ema")
 MOST = 1_000_000  # latents or classes that a run directory may claim
 
 
@@ -36,7 +36,7 @@ class TrainedGenerator:
 def load_generator(
     run: str | Path | RunRecord, weights: str = "last", trust: bool = False
 ) -> TrainedGenerator:
-    """Rebuild the generator of a run, with its `last` weights or the `best` ones seen while training.
+    """Rebuild the generator of a run, with its `last` weights, the `best` seen, or their average `ema`.
 
     A run that is not completed gives the generator of its latest whole checkpoint.
 
@@ -148,9 +148,15 @@ def _from_checkpoint(record: RunRecord, weights: str) -> dict[str, Any]:
             f"{record.path}: has no usable checkpoint (looked for {GENERATOR['last']}, {CHECKPOINT} and "
             f"{PREVIOUS_CHECKPOINT}); run its training command again to make one"
         )
+    part = "ema" if weights == "ema" else "generator"
+    if part == "ema" and part not in state:
+        raise RunError(
+            f"{record.path}: has no average of its weights; one is kept where remedy.ema_decay was set "
+            "(use weights last)"
+        )
     try:
         return {
-            "state": state["generator"],
+            "state": state[part],
             "step": int(state["step"]),
             "images": int(state["images"]),
             "train_seconds": float(state["seconds"]["train"]),

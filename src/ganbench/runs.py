@@ -56,6 +56,7 @@ PREVIOUS_CHECKPOINT = "checkpoints/previous.pt"
 GENERATOR = {
     "last": "checkpoints/generator.safetensors",
     "best": "checkpoints/generator_best.safetensors",
+    "ema": "checkpoints/generator_ema.safetensors",
 }
 
 OWN_FOLDERS = ("samples", "plots", "checkpoints", "tensorboard", ".hydra")

@@ -260,6 +260,8 @@ def _resume(run: RunDirectory, training: Training) -> None:
 def _finish(run: RunDirectory, training: Training, scorer: RunScorer | None) -> None:
     """What a trained run leaves: weights, pictures, scores, plots."""
     run.write_bytes(runs.GENERATOR["last"], packed(training))
+    if training.gan.ema is not None:
+        run.write_bytes(runs.GENERATOR["ema"], packed(training, "ema"))
     training.write_pictures(run)
     if scorer is not None:
         scorer.at_the_end(training, run)

@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
         default="median",
         help="median [quartiles] or mean ± std",
     )
-    add("--weights", choices=("last", "best"), default="last", help="score of which weights")
+    add("--weights", choices=("last", "best", "ema"), default="last", help="score of which weights")
     add("--extractor", metavar="NAME", help="judge, judge_b, inception, or all")
     add("--split", choices=("test", "train"), help="only scores against this reference split")
     add("--at", metavar="AXIS=N", help="equal budget: images=N, seconds=S or steps=N of training")

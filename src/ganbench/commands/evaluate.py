@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--weights",
-        choices=("all", "last", "best"),
+        choices=("all", "last", "best", "ema"),
         default="all",
         help="which weights (default: all there are)",
     )
@@ -127,7 +127,7 @@ class _Scorer:
 
         if self.weights != "all":
             return [self.weights]
-        return ["last", "best"] if (record.path / GENERATOR["best"]).exists() else ["last"]
+        return ["last", *(name for name in ("best", "ema") if (record.path / GENERATOR[name]).exists())]
 
     def _score(self, record: RunRecord, config: Config, weights: str) -> dict[str, Any]:
         from ganbench.generator import load_generator

@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     add("--layout", choices=LAYOUTS, default="plain", help="see below (default: plain)")
     add("--format", choices=tuple(FORMATS), default="grid", help="one picture, arrays, or a file each")
     add("--out", metavar="PATH", help="file or folder (default: samples.png, samples.npz, samples)")
-    add("--weights", choices=("last", "best"), default="last", help="which weights (default: last)")
+    add("--weights", choices=("last", "best", "ema"), default="last", help="which weights (default: last)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     add("--trust", action="store_true", help="import whatever code the run's config.yaml names")
     return made

@@ -14,13 +14,17 @@ from torch.nn.utils import parametrize
 
 from ganbench.config import NORM_CHOICES, Config, instantiate, loss_parameters, resolve_target
 from ganbench.engine.device import memory_format
+from ganbench.engine.remedies import averaged, check_remedies, fit_discriminator
 from ganbench.errors import ConfigError
 from ganbench.losses import Loss
 
 
 @dataclass
 class GAN:
-    """Two networks, two optimisers, and what the loop has to know of them."""
+    """Two networks, two optimisers, and what the loop has to know of them.
+
+    `ema` is the generator with averaged weights, where the recipe asks for it.
+    """
 
     generator: nn.Module
     discriminator: nn.Module
@@ -28,6 +32,7 @@ class GAN:
     d_opt: torch.optim.Optimizer
     z_dim: int
     num_classes: int
+    ema: nn.Module | None = None
 
     def latents(self, count: int, device: torch.device) -> Tensor:
         """Standard normal latents of shape count×Z."""
@@ -38,13 +43,14 @@ class GAN:
         return torch.randint(self.num_classes, (count,), device=device)
 
     def parts(self) -> dict[str, Any]:
-        """The four parts that have a state, by name."""
-        return {
+        """The parts that have a state, by name."""
+        parts = {
             "generator": self.generator,
             "discriminator": self.discriminator,
             "g_opt": self.g_opt,
             "d_opt": self.d_opt,
         }
+        return parts if self.ema is None else {**parts, "ema": self.ema}
 
     def parameter_counts(self) -> dict[str, int]:
         """Trainable parameters of each network."""
@@ -54,18 +60,20 @@ class GAN:
 def build_gan(config: Config, device: torch.device) -> GAN:
     """Build both networks from the global random state, then their optimisers, on `device`."""
     layout = memory_format(device, config["precision"])
-    generator, discriminator = (
-        instantiate(config["model"][part]).to(device, memory_format=layout)
-        for part in ("generator", "discriminator")
-    )
-    recipe = config["loss"]
+    recipe, remedy = config["loss"], config["remedy"]
+    generator = instantiate(config["model"]["generator"]).to(device, memory_format=layout)
+    plain = instantiate(config["model"]["discriminator"]).to(device, memory_format=layout)
+    discriminator = fit_discriminator(plain, remedy).to(device)
+    g_opt = _optimizer(recipe["optimizer"], recipe["g_lr"], generator.parameters(), device)
+    decay = remedy["ema_decay"]
     return GAN(
         generator,
         discriminator,
-        g_opt=_optimizer(recipe["optimizer"], recipe["g_lr"], generator.parameters(), device),
+        g_opt,
         d_opt=_optimizer(recipe["optimizer"], recipe["d_lr"], discriminator.parameters(), device),
         z_dim=config["model"]["z_dim"],
         num_classes=config["dataset"]["num_classes"],
+        ema=None if decay is None else averaged(generator, g_opt, decay),
     )
 
 
@@ -91,6 +99,7 @@ def check_recipe(config: Config) -> None:
     Raises:
         ConfigError: they cannot be built, do not fit each other, or contradict each other.
     """
+    check_remedies(config)
     loss = build_loss(config)
     refused = loss.refused_norms
     for norm in sorted(check_networks(config) & set(refused)):
@@ -121,6 +130,8 @@ def check_networks(config: Config) -> set[str]:
         for part in ("generator", "discriminator"):
             try:
                 networks[part] = instantiate(config["model"][part])
+                if part == "discriminator":
+                    networks[part] = fit_discriminator(networks[part], config["remedy"])
             except (TypeError, ValueError, RuntimeError) as error:
                 raise ConfigError(f"model.{part}: {error}") from error
         labels = torch.zeros(2, dtype=torch.int64)
@@ -130,7 +141,8 @@ def check_networks(config: Config) -> set[str]:
                 f"dataset.image_size={size}: model {config['model']['name']} makes images of shape "
                 f"{images[1:]}, the dataset's are {image_shape[1:]}; use another model or size"
             )
-        logits = _try(networks, "discriminator", torch.randn(image_shape), labels)
+        packed = (2, channels * config["remedy"]["pack"], size, size)
+        logits = _try(networks, "discriminator", torch.randn(packed), labels)
         if logits not in ((2, 1), (2,)):
             raise ConfigError(f"model.discriminator: must give one logit an image, gives {logits[1:]}")
     return norms_of(networks["discriminator"])
@@ -182,5 +194,5 @@ def _try(networks: dict[str, nn.Module], part: str, inputs: Tensor, labels: Tens
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"model.{part}: fails on a batch of shape {tuple(inputs.shape)}: {reason}; check "
-            "model.z_dim, dataset.image_size and dataset.channels against it"
+            "model.z_dim, dataset.image_size, dataset.channels and remedy.pack against it"
         ) from error

@@ -19,6 +19,7 @@ from ganbench.engine.clock import Clock
 from ganbench.engine.gan import build_gan, build_loss
 from ganbench.engine.images import grid, png, square_grid
 from ganbench.engine.loggers import Logger
+from ganbench.engine.remedies import generator_objective
 from ganbench.engine.signals import StopSignals
 from ganbench.engine.step import METRICS, Step
 from ganbench.runs import RunDirectory
@@ -51,9 +52,10 @@ class Training:
         self.gan = build_gan(config, device)
         train, loss = config["train"], config["loss"]
         self.batches = Batches(dataset.train, train["batch_size"], config["seed"], device, train["drop_last"])
+        strategy, remedy = build_loss(config), config["remedy"]
         self.do_step = Step(
             self.gan,
-            build_loss(config),
+            strategy,
             self.batches,
             loss["n_critic"],
             loss["same_batch"],
@@ -62,6 +64,8 @@ class Training:
             config["compile"],
             loss["reuse_fakes"],
             loss["d_loss_weight"],
+            remedy["pack"],
+            generator_objective(remedy, strategy, self.gan.discriminator),
         )
         self.total_steps = count_steps(config, self.batches)
         self.clock = Clock(device)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ganbench.data import Batches
 from ganbench.engine.device import autocast, compiler_works, float32
 from ganbench.engine.gan import GAN, norms_of
+from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, compares_samples, pack
 from ganbench.losses import Loss
 
 METRICS = (
@@ -47,14 +48,20 @@ class Step:
     compile: bool = False
     reuse_fakes: bool = False
     d_loss_weight: float = 1.0
+    pack: int = 1
+    objective: GeneratorObjective | None = None
 
     def __post_init__(self) -> None:
         self.generator: Callable[[Tensor, Tensor], Tensor] = self.gan.generator
         self.discriminator: Callable[[Tensor, Tensor], Tensor] = self.gan.discriminator
         if self.compile and compiler_works(self.device):
             self.generator, self.discriminator = map(torch.compile, (self.generator, self.discriminator))
+        network = self.gan.discriminator
         # Batch norm would let real and fake images see each other's statistics.
-        self.one_pass = "batch" not in norms_of(self.gan.discriminator)
+        self.one_pass = "batch" not in norms_of(network) and not compares_samples(network)
+        self.g_objective = self.objective or Adversarial(self.loss)
+        # Other objectives look into the network or change its weights: not in its compiled form.
+        self.g_critic = self.discriminator if isinstance(self.g_objective, Adversarial) else network
         self.g_parameters = list(self.gan.generator.parameters())
         self.d_parameters = list(self.gan.discriminator.parameters())
         self.d_loss = self.loss.d_loss if self.d_loss_weight == 1 else self._weighted_d_loss
@@ -68,10 +75,12 @@ class Step:
         self.images = sum(sizes)
         # One pass makes the fakes of all critic updates: the generator does not change between them.
         fakes = self._fakes(labels).split(sizes)
-        for (real, real_labels), fake in zip(real_batches, fakes, strict=True):
-            d_metrics = self._update_discriminator(real, fake.detach(), real_labels)
-        shown = (fakes[-1], real_labels) if self.reuse_fakes else self._fresh_fakes(sizes[-1])
-        return torch.stack(self._in_order(d_metrics, self._update_generator(*shown)))
+        for (images, real_labels), fake in zip(real_batches, fakes, strict=True):
+            real = pack(images, self.pack)
+            d_metrics = self._update_discriminator(real, pack(fake.detach(), self.pack), real_labels)
+        shown, labels = (fakes[-1], real_labels) if self.reuse_fakes else self._fresh_fakes(sizes[-1])
+        g_metrics = self._update_generator((real, real_labels), (pack(shown, self.pack), labels))
+        return torch.stack(self._in_order(d_metrics, g_metrics))
 
     def _draw(self) -> Sequence[tuple[Tensor, Tensor]]:
         if self.same_batch:
@@ -118,10 +127,9 @@ class Step:
         both = self.discriminator(torch.cat([real, fake]), torch.cat([labels, labels])).float()
         return both[: len(real)], both[len(real) :]
 
-    def _update_generator(self, fake: Tensor, labels: Tensor) -> list[Tensor]:
+    def _update_generator(self, real: Batch, fake: Batch) -> list[Tensor]:
         with autocast(self.device, self.precision):
-            logits = self.discriminator(fake, labels).float()
-        g_loss = self.loss.g_loss(logits)
+            g_loss = self.g_objective(self.g_critic, real, fake)
         return [g_loss.detach(), self._update(self.gan.g_opt, g_loss, self.g_parameters)]
 
     @staticmethod

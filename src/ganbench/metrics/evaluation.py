@@ -23,7 +23,7 @@ from ganbench.versions import versions
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a score comes from. `when` is training, final or evaluate; `weights` last or best."""
+    """Where a score comes from. `when` is training, final or evaluate; `weights` last, best or ema."""
 
     when: str
     weights: str

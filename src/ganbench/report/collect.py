@@ -18,7 +18,8 @@ NAMES = ("dataset", "model", "loss")
 HOUSEKEEPING = frozenset(
     {
         "seed", "device", "compile", "force", "output_root", "deterministic", "threads", "progress", "logger",
-        "dataset.root", "train.log_every", "train.sample_every", "train.checkpoint_every",
+        "dataset.root", "train.log_every", "train.sample_every", "train.sample_labels",
+        "train.checkpoint_every",
     }
 )  # fmt: skip
 """Keys in which the runs of one recipe may differ; so may all of ``eval.*``, which the protocol tells."""
@@ -61,11 +62,19 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, str]:
-        """Every config key that makes the recipe, as text."""
+        """Every config key that makes the recipe, as text.
+
+        A later key at its default is left out: a run from before the key is one of the same recipe.
+        """
+        from ganbench.config import later_keys
+
+        later = later_keys()
         return {
             key: setting(value)
             for key, value in self.config.items()
-            if key not in HOUSEKEEPING and not key.startswith(("eval.", "logger."))
+            if key not in HOUSEKEEPING
+            and not key.startswith(("eval.", "logger."))
+            and not (key in later and value == later[key])
         }
 
     @cached_property

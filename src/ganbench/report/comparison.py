@@ -31,7 +31,7 @@ class Options:
     where: Sequence[str] = ()
     by: str = "fid"
     stat: Stat = "median"
-    weights: Literal["last", "best"] = "last"
+    weights: Literal["last", "best", "ema"] = "last"
     extractor: str | None = None
     split: str | None = None
     at: Budget | None = None
@@ -68,8 +68,10 @@ def compare(options: Options) -> Report:
     Raises:
         UserError: no runs, unknown column or key, a filter that matches nothing.
     """
-    if options.at and options.weights == "best":
-        raise UserError("--at with --weights best: scores during training are of the weights of that moment")
+    if options.at and options.weights != "last":
+        raise UserError(
+            f"--at with --weights {options.weights}: scores during training are of the weights of that moment"
+        )
     collection = collect(options.roots)
     runs = select(collection.runs, options.where)
     column = _check_by(options.by, runs)

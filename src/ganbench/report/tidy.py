@@ -56,7 +56,7 @@ def run_rows(run: Run, scores: str = "reported") -> list[TidyRow]:
     if scores == "training":
         picks = training_picks(run)
     else:
-        picks = [pick for weights in ("last", "best") for pick in reported(run, weights).values()]
+        picks = [pick for weights in ("last", "best", "ema") for pick in reported(run, weights).values()]
     return [tidy_row(run, pick) for pick in picks] or [tidy_row(run, None)]
 
 

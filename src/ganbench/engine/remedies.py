@@ -1,0 +1,228 @@
+"""Remedies against mode collapse, each off by default, each composable with the others.
+
+Each is a part of its own around the two networks, the loss or the optimiser, so that the training step
+knows two of them only: how images are packed for the discriminator, and what the generator descends.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ganbench.config import Config
+from ganbench.engine.device import float32
+from ganbench.errors import ConfigError
+from ganbench.losses import Loss
+
+Critic = Callable[[Tensor, Tensor], Tensor]
+Batch = tuple[Tensor, Tensor]
+"""Images as the discriminator sees them, and their labels."""
+
+GeneratorObjective = Callable[[Critic, Batch, Batch], Tensor]
+"""From a critic, a real and a generated batch to the scalar that the generator minimises."""
+
+EPSILON = 1e-8
+
+
+# --- around the discriminator -----------------------------------------------------------------------
+
+
+def pack(images: Tensor, count: int) -> Tensor:
+    """Join `count` images each along their channels, B×C×H×W to (B/count)×(count·C)×H×W.
+
+    PacGAN: the discriminator judges several images of one kind at once, and sees what a collapsed
+    generator's have in common (Lin et al. 2018, arXiv:1712.04086, section 3).
+    """
+    return images if count == 1 else images.unflatten(0, (-1, count)).flatten(1, 2)
+
+
+class Tap:
+    """What enters the last layer of a discriminator: its features."""
+
+    def __init__(self, discriminator: nn.Module) -> None:
+        layers = [m for m in discriminator.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+        if not layers:
+            raise ValueError("needs a discriminator with a linear or convolutional last layer")
+        layers[-1].register_forward_pre_hook(self._keep)
+        self._features: Tensor | None = None
+
+    def _keep(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._features = inputs[0]
+
+    def take(self) -> Tensor:
+        """Features B×F of the last forward pass, once."""
+        assert self._features is not None, "take() comes after a forward pass"
+        features, self._features = self._features.flatten(1), None
+        return features
+
+
+class MinibatchStd(nn.Module):
+    """A discriminator that also sees how much its batch varies.
+
+    Minibatch standard deviation, Karras et al. 2018, arXiv:1710.10196, section 3.
+    The standard deviation of each feature over the batch, averaged over the features, is one more input
+    of the last layer; as that layer is linear, a learned multiple of it is added to the logits. It starts
+    at 0, where the discriminator is the plain one.
+    """
+
+    def __init__(self, discriminator: nn.Module) -> None:
+        super().__init__()
+        self.tap = Tap(discriminator)
+        self.body = discriminator
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Images B×C×H×W to logits B×1 that depend on the whole batch."""
+        logits = self.body(x, labels)
+        # The root of a variance of 0, which a collapsed batch has, would have no gradient.
+        std = (self.tap.take().var(dim=0, correction=0) + EPSILON).sqrt()
+        return logits + self.weight * std.mean()
+
+
+def fit_discriminator(discriminator: nn.Module, remedy: Config) -> nn.Module:
+    """The discriminator with what `remedy` adds to it.
+
+    Raises:
+        ValueError: it has no last layer to add anything to.
+    """
+    return MinibatchStd(discriminator) if remedy["minibatch_std"] else discriminator
+
+
+def compares_samples(discriminator: nn.Module) -> bool:
+    """Whether a remedy lets the logits of a batch depend on each other."""
+    return any(isinstance(module, MinibatchStd) for module in discriminator.modules())
+
+
+# --- what the generator descends --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Adversarial:
+    """The loss's own objective: no remedy."""
+
+    loss: Loss
+
+    def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
+        """The generator's loss of the fake logits."""
+        return self.loss.g_loss(critic(*fake).float())
+
+
+class FeatureMatching:
+    """‖E f(x) - E f(G(z))‖², f the input of the discriminator's last layer, in place of the loss's objective.
+
+    Salimans et al. 2016, arXiv:1606.03498, section 3.1; the means are those of one batch.
+    """
+
+    def __init__(self, discriminator: nn.Module) -> None:
+        self.tap = Tap(discriminator)
+
+    def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
+        """Squared distance of the mean features of two batches."""
+        with torch.no_grad():
+            critic(*real)
+            wanted = self.tap.take().float().mean(dim=0)
+        critic(*fake)
+        return (wanted - self.tap.take().float().mean(dim=0)).square().sum()
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """`objective` before the discriminator as it will be after `steps` gradient steps of size `lr`.
+
+    The generator's gradient also runs through those steps, so it sees how the discriminator will answer
+    (Metz et al. 2017, arXiv:1611.02163, eq. 7 and 8). They are plain gradient descent on the same batch,
+    and leave the discriminator itself as it is.
+    """
+
+    objective: GeneratorObjective
+    discriminator: nn.Module
+    loss: Loss
+    steps: int
+    lr: float
+
+    def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
+        """The objective before the discriminator of the future."""
+        parameters: dict[str, Tensor] = dict(self.discriminator.named_parameters())
+        for _ in range(self.steps):
+            loss = self._d_objective(self._critic(parameters), real, fake)
+            grads = torch.autograd.grad(loss, list(parameters.values()), create_graph=True, allow_unused=True)
+            parameters = {
+                name: value if grad is None else value - self.lr * grad
+                for (name, value), grad in zip(parameters.items(), grads, strict=True)
+            }
+        return self.objective(self._critic(parameters), real, fake)
+
+    def _critic(self, parameters: dict[str, Tensor]) -> Critic:
+        return lambda x, labels: functional_call(self.discriminator, parameters, (x, labels))
+
+    def _d_objective(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
+        d_loss = self.loss.d_loss(critic(*real).float(), critic(*fake).float())
+        with float32(real[0].device):
+            penalty = self.loss.penalty(lambda x: critic(x, real[1]), real[0], fake[0].to(real[0].dtype))
+        return d_loss if penalty is None else d_loss + penalty
+
+
+def generator_objective(remedy: Config, loss: Loss, discriminator: nn.Module) -> GeneratorObjective:
+    """What the generator minimises under `remedy`."""
+    objective: GeneratorObjective
+    objective = FeatureMatching(discriminator) if remedy["feature_matching"] else Adversarial(loss)
+    if not remedy["unroll"]:
+        return objective
+    return Unrolled(objective, discriminator, loss, remedy["unroll"], remedy["unroll_lr"])
+
+
+# --- around the generator ---------------------------------------------------------------------------
+
+
+def averaged(generator: nn.Module, optimizer: torch.optim.Optimizer, decay: float) -> nn.Module:
+    """A copy of `generator` whose weights follow it as an exponential moving average.
+
+    After each step of `optimizer` its weights become decay · average + (1 - decay) · weights; buffers, the
+    statistics of batch norm, are copied (Yazıcı et al. 2019, arXiv:1806.04498, section 3.3).
+    """
+    average = copy.deepcopy(generator).requires_grad_(False).eval()
+    ours: list[Tensor] = list(average.parameters())
+    theirs: list[Tensor] = list(generator.parameters())
+    our_buffers, their_buffers = list(average.buffers()), list(generator.buffers())
+
+    @torch.no_grad()
+    def follow(*_: Any) -> None:
+        torch._foreach_lerp_(ours, theirs, 1 - decay)
+        for ours_, theirs_ in zip(our_buffers, their_buffers, strict=True):
+            ours_.copy_(theirs_)
+
+    optimizer.register_step_post_hook(follow)
+    return average
+
+
+# --- at the boundary --------------------------------------------------------------------------------
+
+
+def check_remedies(config: Config) -> None:
+    """Refuse remedies that cannot work with the rest of the recipe.
+
+    Raises:
+        ConfigError: packs that the batches cannot be divided into, or that would mix classes.
+    """
+    count, train = config["remedy"]["pack"], config["train"]
+    if count == 1:
+        return
+    if config["model"]["conditional"]:
+        raise ConfigError(
+            f"remedy.pack={count}: packs images of any class, so it needs an unconditional model; "
+            f"model={config['model']['name']} is conditional: use remedy.pack=1 or another model"
+        )
+    sizes = {"train.batch_size": train["batch_size"]}
+    if not train["drop_last"]:
+        sizes["the last partial batch (see train.drop_last)"] = (
+            config["dataset"]["num_train"] % train["batch_size"]
+        )
+    for name, size in sizes.items():
+        if size % count:
+            raise ConfigError(f"remedy.pack={count}: {name} has {size} images, which are no whole packs")

@@ -1,0 +1,336 @@
+"""Each remedy against a closed form, alone and with the others, and resumed where it holds state."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from ganbench import runs
+from ganbench.config import compose, identity
+from ganbench.data import Batches, Dataset
+from ganbench.engine.gan import GAN, check_recipe
+from ganbench.engine.loop import Training
+from ganbench.engine.remedies import (
+    EPSILON,
+    Adversarial,
+    FeatureMatching,
+    MinibatchStd,
+    Tap,
+    Unrolled,
+    averaged,
+    pack,
+)
+from ganbench.errors import ConfigError, RunError
+from ganbench.generator import load_generator
+from ganbench.losses import BCE, Hinge, Loss, Wasserstein, WassersteinGP
+from ganbench.runs import read_run
+from ganbench.session import train_run
+
+pytestmark = pytest.mark.usefixtures("cached_data")
+
+CPU = torch.device("cpu")
+LABELS = torch.zeros(4, dtype=torch.int64)
+SHORT = ("train.steps=4", "train.checkpoint_every=2", "train.log_every=2", "train.sample_every=4")
+NARROW = ("model.generator.widths=[16]", "model.discriminator.widths=[16]")
+REMEDIES = {
+    "ema": ("remedy.ema_decay=0.9",),
+    "minibatch_std": ("remedy.minibatch_std=true",),
+    "pack": ("remedy.pack=2",),
+    "feature_matching": ("remedy.feature_matching=true",),
+    "unroll": ("remedy.unroll=2",),
+}
+ALL = tuple(override for overrides in REMEDIES.values() for override in overrides)
+
+
+class Linear(nn.Module):
+    """D(x) = features · weight with a first layer that passes the image on."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(size, 1, bias=False).double()
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.head(x.flatten(1))
+
+
+def images(count: int = 4, size: int = 3, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 1, 1, size, dtype=torch.float64, generator=generator)
+
+
+# --- off by default ---------------------------------------------------------------------------------
+
+
+def test_all_are_off_and_leave_older_runs_their_names() -> None:
+    config = compose(["dataset=digits"])
+    assert config["remedy"] == {
+        "ema_decay": None, "minibatch_std": False, "pack": 1, "feature_matching": False,
+        "unroll": 0, "unroll_lr": 0.01,
+    }  # fmt: skip
+    older = {key: value for key, value in config.items() if key != "remedy"}
+    assert identity(older) == identity(config)
+    assert len({identity(compose(["dataset=digits", *given])) for given in REMEDIES.values()}) == len(
+        REMEDIES
+    )
+
+
+def test_off_adds_nothing(gan_of: Callable[..., GAN], configure: Any, digits: Dataset) -> None:
+    gan = gan_of("loss=bce")
+    assert gan.ema is None and "ema" not in gan.parts()
+    assert not isinstance(gan.discriminator, MinibatchStd)
+    step = Training(configure("loss=bce"), digits, CPU).do_step
+    assert (step.pack, step.g_objective) == (1, Adversarial(BCE()))
+
+
+# --- packing ----------------------------------------------------------------------------------------
+
+
+def test_packing_joins_images_along_channels() -> None:
+    x = torch.arange(4 * 2 * 3 * 3).view(4, 2, 3, 3)
+    packed = pack(x, 2)
+    assert packed.shape == (2, 4, 3, 3)
+    assert torch.equal(packed[0], torch.cat([x[0], x[1]])) and torch.equal(packed[1], torch.cat([x[2], x[3]]))
+    assert pack(x, 1) is x
+
+
+@pytest.mark.parametrize("model", ["mlp", "dcgan"])
+@pytest.mark.parametrize("count", [2, 4])
+def test_the_discriminator_of_packs_has_their_channels(
+    model: str, count: int, configure: Any, digits: Dataset
+) -> None:
+    config = configure("loss=wgan_gp", f"model={model}", f"remedy.pack={count}", "train.batch_size=8")
+    training = Training(config, digits, CPU)
+    seen: list[torch.Size] = []
+    training.gan.discriminator.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
+    training.advance()
+    assert {shape[1:] for shape in seen} == {(count, 28, 28)}
+    assert seen[-1][0] == 8 // count and training.images == 5 * 8
+
+
+REFUSED = {
+    "model=cgan remedy.pack=2": "remedy.pack=2: .*unconditional model; model=cgan is conditional",
+    "remedy.pack=3": "remedy.pack=3: train.batch_size has 4 images",
+    # 1,297 digits leave a last batch of one.
+    "remedy.pack=2 train.drop_last=false": "remedy.pack=2: the last partial batch .* has 1 images",
+    "remedy.pack=0": "remedy.pack=0: must be an integer of at least 1",
+    "remedy.unroll=-1": "remedy.unroll=-1: must be an integer of at least 0",
+    "remedy.unroll_lr=0": "remedy.unroll_lr=0.*: must be a positive",
+    "remedy.ema_decay=1": r"remedy.ema_decay=1.0: must be null or lie in \[0, 1\)",
+    "remedy.feature_matching=2.5": "remedy.feature_matching=2.5",
+    "+remedy.packs=2": "remedy.packs: unknown key; did you mean remedy.pack",
+}
+
+
+@pytest.mark.parametrize("overrides", REFUSED)
+def test_what_cannot_work_is_refused(overrides: str, configure: Any) -> None:
+    with pytest.raises(ConfigError, match=REFUSED[overrides]):
+        check_recipe(configure(*overrides.split()))
+
+
+# --- minibatch standard deviation -------------------------------------------------------------------
+
+
+def test_the_variation_of_a_batch_is_added_to_its_logits() -> None:
+    plain = Linear(3)
+    critic = MinibatchStd(copy.deepcopy(plain)).double()
+    x = images()
+    assert torch.equal(critic(x, LABELS), plain(x, LABELS)), "it starts as the plain discriminator"
+    with torch.no_grad():
+        critic.weight.fill_(2.0)
+    flat = x.flatten(1)
+    std = ((flat - flat.mean(0)).square().mean(0) + EPSILON).sqrt()
+    expected = plain(x, LABELS) + 2.0 * std.mean()
+    assert torch.allclose(critic(x, LABELS), expected, rtol=0, atol=1e-12)
+
+
+def test_a_collapsed_batch_has_a_finite_gradient() -> None:
+    critic = MinibatchStd(Linear(3)).double()
+    with torch.no_grad():
+        critic.weight.fill_(1.0)
+    x = images(1).repeat(4, 1, 1, 1).requires_grad_()
+    (grad,) = torch.autograd.grad(critic(x, LABELS).sum(), x)
+    assert grad.isfinite().all()
+
+
+@pytest.mark.parametrize("model", ["mlp", "dcgan", "cgan"])
+def test_real_and_fake_batches_are_judged_apart(model: str, configure: Any, digits: Dataset) -> None:
+    config = configure("loss=sn_hinge", f"model={model}", "remedy.minibatch_std=true")
+    training = Training(config, digits, CPU)
+    assert isinstance(training.gan.discriminator, MinibatchStd) and not training.do_step.one_pass
+    for _ in range(2):
+        training.advance()
+    assert training.gan.discriminator.weight.item() != 0, "its weight is trained"
+
+
+def test_it_needs_a_last_layer() -> None:
+    with pytest.raises(ValueError, match="linear or convolutional last layer"):
+        Tap(nn.Flatten())
+
+
+# --- feature matching -------------------------------------------------------------------------------
+
+
+def test_feature_matching_is_the_distance_of_mean_features() -> None:
+    """The features of a linear critic are the pixels, so the gradient is 2/B (mean fake - mean real)."""
+    critic = Linear(3)
+    objective = FeatureMatching(critic)
+    real, fake = images(seed=1), images(seed=2).requires_grad_()
+    value = objective(critic, (real, LABELS), (fake, LABELS))
+    gap = fake.detach().mean(0) - real.mean(0)
+    assert value.item() == pytest.approx(gap.square().sum().item(), abs=1e-6)
+    (grad,) = torch.autograd.grad(value, fake)
+    assert torch.allclose(grad, (2 / 4 * gap).expand(4, 1, 1, 3), rtol=0, atol=1e-6)
+
+
+# --- unrolling --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_unrolling_follows_the_discriminators_answer(steps: int) -> None:
+    """Wasserstein and D = <w, x>: after k steps w_k = w + kη(r̄ - f̄), so -w_k·f̄ has the gradient
+    -(w + kη r̄ - 2kη f̄)/B in each fake: the last term is D's answer to the fake, of second order."""
+    critic, eta = Linear(3), 0.1
+    w = critic.head.weight.detach().clone()
+    objective = Unrolled(Adversarial(Wasserstein()), critic, Wasserstein(), steps, eta)
+    real, fake = images(seed=1), images(seed=2).requires_grad_()
+    value = objective(critic, (real, LABELS), (fake, LABELS))
+    r, f, k = real.mean(0).flatten(), fake.detach().mean(0).flatten(), steps * eta
+    assert value.item() == pytest.approx(-((w[0] + k * (r - f)) @ f).item(), abs=1e-6)
+    (grad,) = torch.autograd.grad(value, fake)
+    expected = -(w[0] + k * r - 2 * k * f) / 4
+    assert torch.allclose(grad, expected.expand(4, 1, 1, 3), rtol=0, atol=1e-6)
+    assert torch.equal(critic.head.weight, w), "the discriminator itself stays"
+
+
+@pytest.mark.parametrize("loss", [BCE(), Hinge(), WassersteinGP()], ids=repr)
+def test_unrolled_steps_descend_the_discriminators_own_loss(loss: Loss) -> None:
+    """One step against the same written out with autograd on a copy, the penalty included."""
+    critic = Linear(3)
+    real, fake = images(seed=1), images(seed=2)
+    torch.manual_seed(5)
+    value = Unrolled(Adversarial(loss), critic, loss, 1, 0.3)(critic, (real, LABELS), (fake, LABELS))
+    ahead = copy.deepcopy(critic)
+    torch.manual_seed(5)
+    d_loss = loss.d_loss(ahead(real, LABELS).float(), ahead(fake, LABELS).float())
+    penalty = loss.penalty(lambda x: ahead(x, LABELS), real, fake)
+    (grad,) = torch.autograd.grad(d_loss if penalty is None else d_loss + penalty, [ahead.head.weight])
+    with torch.no_grad():
+        ahead.head.weight -= 0.3 * grad
+        expected = loss.g_loss(ahead(fake, LABELS).float())
+    assert value.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+# --- the average ------------------------------------------------------------------------------------
+
+
+def test_the_average_follows_the_weights() -> None:
+    """After n steps from w0: decay^n w0 + (1 - decay) Σ decay^(n-i) w_i; buffers are copies."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    average = averaged(network, optimizer, 0.8)
+    expected = [p.detach().clone() for p in network.parameters()]
+    for _ in range(3):
+        optimizer.zero_grad()
+        network(torch.randn(5, 2)).square().sum().backward()
+        optimizer.step()
+        expected = [0.8 * e + 0.2 * p.detach() for e, p in zip(expected, network.parameters(), strict=True)]
+    for found, wanted in zip(average.parameters(), expected, strict=True):
+        assert torch.allclose(found, wanted, rtol=0, atol=1e-6) and not found.requires_grad
+    assert torch.equal(average[1].running_mean, network[1].running_mean)
+    assert average[1].num_batches_tracked == 3 and not average.training
+
+
+def test_the_average_is_scored_sampled_and_exported(configure: Any, digits: Dataset) -> None:
+    small = ("eval.enabled=true", "eval.num_samples=40", "eval.kid_subset_size=10", "eval.kid_subsets=2")
+    config = configure("remedy.ema_decay=0.9", *SHORT, *NARROW, *small, "eval.per_class=4")
+    path = train_run(config).path
+    scores = {score["weights"]: score["values"]["fid"] for score in read_run(path).scores}
+    assert scores.keys() == {"last", "ema"} and scores["last"] != scores["ema"]
+    last, ema = (load_generator(path, weights).network.state_dict() for weights in ("last", "ema"))
+    assert last.keys() == ema.keys() and not torch.equal(last["layers.0.weight"], ema["layers.0.weight"])
+    exported = path / runs.GENERATOR["ema"]
+    exact = exported.read_bytes()
+    exported.unlink()
+    from_checkpoint = load_generator(path, "ema").network.state_dict()
+    assert all(torch.equal(from_checkpoint[key], value) for key, value in ema.items())
+    exported.write_bytes(exact)
+
+
+def test_a_run_without_an_average_says_so(configure: Any) -> None:
+    path = train_run(configure(*NARROW)).path
+    with pytest.raises(RunError, match=r"no average of its weights.*remedy.ema_decay"):
+        load_generator(path, "ema")
+
+
+# --- in training ------------------------------------------------------------------------------------
+
+
+def state(path: Path) -> dict[str, Tensor]:
+    files = [path / name for name in runs.GENERATOR.values() if (path / name).exists()]
+    return {f"{file.name}:{k}": v for file in files for k, v in safetensors.torch.load_file(file).items()}
+
+
+@dataclass
+class PowerCut(BaseException):
+    """What no handler catches."""
+
+
+@pytest.mark.parametrize("remedy", [*REMEDIES, "all"])
+def test_a_killed_run_goes_on_bit_for_bit(
+    remedy: str, configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = REMEDIES.get(remedy, ALL)
+    config = configure("loss=bce", *SHORT, *NARROW, *overrides)
+    whole = train_run({**config, "output_root": str(tmp_path / "whole")})
+    assert (whole.status, whole.reason) == (runs.COMPLETED, None)
+    original = Training.advance
+
+    def advance(self: Training) -> None:
+        if self.step == 3:
+            raise PowerCut
+        original(self)
+
+    cut = {**config, "output_root": str(tmp_path / "cut")}
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        patch.setattr(Training, "advance", advance)
+        train_run(cut)
+    resumed = train_run(cut)
+    assert read_run(resumed.path).info["resumed"] == 1
+    before, after = state(whole.path), state(resumed.path)
+    assert before.keys() == after.keys() and any("ema" in key for key in before) == (remedy in ("ema", "all"))
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+
+
+@pytest.mark.parametrize("loss", ["bce", "wgan_gp", "sn_hinge"])
+@pytest.mark.parametrize("model", ["mlp", "dcgan"])
+def test_all_together_train_and_wait_for_nothing(
+    loss: str, model: str, configure: Any, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Training(configure(f"loss={loss}", f"model={model}", *ALL), digits, CPU)
+    training.do_step()
+
+    def forbidden(*arguments: Any, **keywords: Any) -> None:
+        raise AssertionError("the step waits for the device")
+
+    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__"):
+        monkeypatch.setattr(Tensor, name, forbidden)
+    metrics = training.do_step()
+    monkeypatch.undo()
+    assert metrics.isfinite().all()
+
+
+@pytest.mark.parametrize("remedy", ["minibatch_std", "feature_matching", "unroll"])
+def test_conditional_models_take_them_too(remedy: str, configure: Any, digits: Dataset) -> None:
+    training = Training(configure("loss=hinge", "model=cgan", *REMEDIES[remedy]), digits, CPU)
+    training.advance()
+    assert training._metrics.isfinite().all()
+    assert isinstance(training.batches, Batches)
