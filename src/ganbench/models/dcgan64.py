@@ -22,13 +22,13 @@ class Generator(nn.Module):
         layers: list[nn.Module] = [
             nn.ConvTranspose2d(z_dim, first, BASE_SIZE, bias=False),
             nn.BatchNorm2d(first),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         ]
         for fan_in, fan_out in pairwise(features):
             layers += [
                 nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(fan_out),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
             ]
         layers += [nn.ConvTranspose2d(last, channels, 4, stride=2, padding=1, bias=False), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
@@ -53,7 +53,7 @@ class Discriminator(nn.Module):
             size //= 2
             convolution = nn.Conv2d(fan_in, fan_out, 4, 2, 1, bias=False)
             layers += normalised(convolution, norm if layers else outer, (fan_out, size, size))
-            layers.append(nn.LeakyReLU(SLOPE))
+            layers.append(nn.LeakyReLU(SLOPE, inplace=True))
         layers += normalised(nn.Conv2d(last, 1, BASE_SIZE, bias=False), outer, (1, 1, 1))
         self.layers = nn.Sequential(*layers)
         self.apply(normal_init)
