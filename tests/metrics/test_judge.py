@@ -17,9 +17,8 @@ from ganbench.metrics.judge import Judge, load_judge
 WEIGHTS = Path(judge_module.__file__).with_name("weights")
 DATASETS = ("mnist", "fashion_mnist", "digits")
 VARIANTS = ("judge", "judge_b")
-# What docs/metrics.md promises; 0.935 is wanted on Fashion-MNIST, where there is one judge so far.
-REQUIRED_ACCURACY = {"mnist": 0.995, "fashion_mnist": 0.933, "digits": 0.98}
-SHIPPED = [(d, v) for d in DATASETS for v in VARIANTS if (d, v) != ("fashion_mnist", "judge_b")]
+REQUIRED_ACCURACY = {"mnist": 0.995, "fashion_mnist": 0.935, "digits": 0.98}  # as docs/metrics.md promises
+SHIPPED = [(d, v) for d in DATASETS for v in VARIANTS]
 TORCHVISION_NAMES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 DIGITS_SHA256 = "65e5b4619795efb40c1082f4c350c049e4ad552200d369b6ae99e21eef5e72c5"
 
