@@ -277,15 +277,15 @@ def validate(config: Config) -> Config:
         if not isinstance(config.get(group), Mapping):
             raise ConfigError(f"{group}: must be a group of keys, got {config.get(group)!r}")
     root = {key: value for key, value in config.items() if key not in groups}
-    checked: Config = _typed(RootConfig, root, "", known=groups)
+    checked: Config = typed(RootConfig, root, "", known=groups)
     for group, schema in GROUPS.items():
-        checked[group] = _typed(schema, config[group], group)
+        checked[group] = typed(schema, config[group], group)
     checked["model"] = {
         **config["model"],
-        **_typed(ModelConfig, _only(config["model"], ModelConfig), "model"),
+        **typed(ModelConfig, _only(config["model"], ModelConfig), "model"),
     }
     loss = config["loss"]
-    checked["loss"] = {**loss, **_typed(RecipeConfig, _only(loss, RecipeConfig), "loss")}
+    checked["loss"] = {**loss, **typed(RecipeConfig, _only(loss, RecipeConfig), "loss")}
     _check_ranges(checked)
     _check_budget(checked["train"])
     _check_targets(checked)
@@ -413,36 +413,83 @@ def _check_before_resolving(composed: DictConfig) -> None:
         raise ConfigError(
             "loss.optimizer: needs _target_ and lr, e.g. {_target_: torch.optim.Adam, lr: 2e-4}"
         )
+    # Both learning rates stand on it: without this the message would name one of them.
+    rate = OmegaConf.select(composed, "loss.optimizer.lr")
+    if not _is_number(rate):
+        raise ConfigError(f"loss.optimizer.lr={_shown(rate)}: must be a positive, finite number")
     norm = loss.get("critic_norm")
     if norm not in NORM_CHOICES:
         raise ConfigError(f"loss.critic_norm={norm}: must be one of {', '.join(NORM_CHOICES)}")
+    _refuse_idle_model_keys(composed)
+
+
+def _refuse_idle_model_keys(composed: DictConfig) -> None:
+    """A model's YAML may have keys of its own, but only such as something refers to."""
+    model = composed.get("model")
+    if not isinstance(model, DictConfig):
+        return
+    used = set(re.findall(r"\$\{model\.(\w+)", OmegaConf.to_yaml(composed)))
+    known = [*(field.name for field in fields(ModelConfig)), *sorted(used)]
+    for key in model:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean model.{close[0]}?" if close else f"known: {', '.join(known)}"
+            raise ConfigError(f"model.{key!s}: unknown key, nothing refers to it; {hint}")
 
 
 # --- types and ranges -------------------------------------------------------------------------------
 
 
-def _typed(schema: type, values: Mapping[str, Any], group: str, known: Iterable[str] = ()) -> Config:
+def typed(schema: type, values: Mapping[str, Any], group: str, known: Iterable[str] = ()) -> Config:
+    """`values` in the types that the dataclass `schema` declares, its defaults for what they lack.
+
+    A schema with types that a configuration cannot hold leaves them as they are.
+
+    Raises:
+        ConfigError: an unknown or missing key, or a value of another type.
+    """
     prefix = f"{group}." if group else ""
     names = [field.name for field in fields(schema)]
     values = {**_defaults(schema), **values}
     for key in values:
         if key not in names:
             close = difflib.get_close_matches(str(key), [*names, *known], n=1)
-            hint = f"did you mean {prefix}{close[0]}?" if close else f"known: {', '.join(names)}"
+            hint = f"did you mean {prefix}{close[0]}?" if close else f"known: {', '.join(names) or 'none'}"
             raise ConfigError(f"{prefix}{key}: unknown key; {hint}")
     for name in names:
         if name not in values:
             raise ConfigError(f"{prefix}{name}: missing; give it a value")
+    try:
+        node = OmegaConf.structured(schema)
+    except OmegaConfBaseException:
+        return dict(values)
+    OmegaConf.set_readonly(node, False)  # that of a frozen dataclass is
     for field in fields(schema):
-        if field.type in ("int", "int | None") and isinstance(values[field.name], bool):
-            raise ConfigError(f"{prefix}{field.name}={values[field.name]}: must be an integer")
-    node = OmegaConf.structured(schema)
-    for name in names:
+        value, wanted = values[field.name], _TYPES.get(str(getattr(field.type, "__name__", field.type)))
+        refusal = ConfigError(f"{prefix}{field.name}={_shown(value)}: must be {wanted or field.type}")
+        if wanted and wanted.startswith("an integer") and isinstance(value, bool):
+            raise refusal
         try:
-            node.merge_with({name: values[name]})
+            node.merge_with({field.name: value})
         except OmegaConfBaseException as error:
-            raise ConfigError(f"{prefix}{name}={values[name]}: {_first_line(error)}") from error
+            raise refusal from error
     return dict(OmegaConf.to_container(node))  # type: ignore[arg-type]
+
+
+_TYPES = {
+    "int": "an integer",
+    "int | None": "an integer or null",
+    "float": "a number",
+    "float | None": "a number or null",
+    "bool": "true or false",
+    "str": "text",
+    "str | None": "text or null",
+    "list[int] | None": "a list of integers or null",
+}
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else f"{value}"
 
 
 def _defaults(schema: type) -> Config:
@@ -487,6 +534,11 @@ _AT_LEAST = {
 _AT_MOST = {
     "seed": 2**63 - 1,
     "eval.seed": 2**63 - 1,
+    "threads": 1024,
+    "model.z_dim": 2**16,
+    "train.steps": 10**9,
+    "train.epochs": 10**6,
+    "train.images": 10**12,
     "train.log_every": 100_000,  # the metrics of an interval stay on the device until it ends
 }
 
@@ -516,8 +568,9 @@ def _check_ranges(config: Config) -> None:
         if value is not None and value < least:
             raise ConfigError(f"{key}={value}: must be an integer of at least {least}; try {key}={least}")
     for key, most in _AT_MOST.items():
-        if _get(config, key) > most:
-            raise ConfigError(f"{key}={_get(config, key)}: must be at most {most}")
+        value = _get(config, key)
+        if value is not None and value > most:
+            raise ConfigError(f"{key}={value}: must be at most {most}")
     for key in _POSITIVE:
         value = _get(config, key)
         if value is not None and not (_is_number(value) and 0 < value < math.inf):

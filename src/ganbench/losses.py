@@ -54,6 +54,11 @@ class BCE(Loss):
     real_label: float = 1.0
     fake_label: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name in ("real_label", "fake_label"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)}: must lie in [0, 1], it is a probability")
+
     def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Cross-entropy of the real logits with `real_label` plus the fake ones with `fake_label`."""
         return _cross_entropy(real_logits, self.real_label) + _cross_entropy(fake_logits, self.fake_label)
@@ -134,6 +139,10 @@ class WassersteinClip(Wasserstein):
 
     clip: float = 0.01
 
+    def __post_init__(self) -> None:
+        if not self.clip > 0:
+            raise ValueError(f"clip={self.clip}: must be greater than 0")
+
     @torch.no_grad()
     def constrain(self, discriminator: nn.Module) -> None:
         """Clamp every parameter of the critic to [-clip, clip]."""
@@ -150,6 +159,10 @@ class WassersteinGP(Wasserstein):
     }
 
     gp_weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.gp_weight >= 0:
+            raise ValueError(f"gp_weight={self.gp_weight}: must be at least 0")
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
         """gp_weight · mean (‖∇D(x̂)‖₂ - 1)², x̂ uniform on the lines between real and fake images."""

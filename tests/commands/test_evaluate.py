@@ -139,7 +139,7 @@ def test_code_that_a_run_names_is_not_imported(run_of, tmp_path, monkeypatch, ca
         (["RUN/none"], "no such folder"),
         (["RUN/checkpoints"], "no run directory here or below"),
         (["RUN", "--weight", "best"], "unrecognized arguments"),
-        (["RUN", "--weights", "ema"], "invalid choice"),
+        (["RUN", "--weights", "first"], "invalid choice"),
         (["RUN", "device=cuda:99"], "device=cuda:99"),
         (["RUN", "eval.extractor=inception", "eval.inception_weights=none.pth"], "no such file"),
         (["--floors", "nonsense"], "nonsense"),

@@ -6,6 +6,7 @@ import argparse
 
 from ganbench.config import group_names
 from ganbench.data import data_root, load_dataset
+from ganbench.errors import UserError
 
 
 def main(argv: list[str]) -> int:
@@ -19,6 +20,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(known)}; default: all")
     parser.add_argument("--root", help="folder of the datasets; default: $GANBENCH_DATA, else ./data")
     arguments = parser.parse_args(argv)
+    if unknown := [name for name in arguments.names if name not in known]:
+        raise UserError(f"data {unknown[0]}: no such dataset; choose from {', '.join(known)}")
     print(f"root: {data_root(arguments.root).absolute()}")
     for name in arguments.names or known:
         dataset = load_dataset(name, arguments.root)

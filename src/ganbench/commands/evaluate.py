@@ -28,7 +28,7 @@ examples:
 
 
 def main(argv: list[str]) -> int:
-    """Score every run found at or below the folders given; 1 when one of them could not be scored.
+    """Score every run found at or below the folders given; 1 when one could not be scored, 2 when refused.
 
     Raises:
         UserError: bad usage, an impossible protocol, or an extractor that cannot be had.
@@ -41,14 +41,18 @@ def main(argv: list[str]) -> int:
     for name in arguments.floors:
         _floors(name, overrides)
     scorer = _Scorer(overrides, arguments.weights, arguments.trust)
-    failed = 0
+    code = 0
     for path in _runs(folders):
         try:
             scorer(path)
         except RunError as error:
-            failed += 1
+            code = max(code, 2 if isinstance(error, _RefusedRunError) else 1)
             print("ganbench: " + " ".join(str(error).split()), file=sys.stderr)
-    return 1 if failed else 0
+    return code
+
+
+class _RefusedRunError(RunError):
+    """A run whose configuration names code of others, or cannot be one of ganbench's."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -115,8 +119,12 @@ class _Scorer:
         """The run's configuration under the changes asked for, checked."""
         from ganbench.config import require_trusted, validate
 
-        if not self.trust:
-            require_trusted(record.config)
+        try:
+            if not self.trust:
+                require_trusted(record.config)
+            validate(record.config)
+        except ConfigError as error:
+            raise _RefusedRunError(f"{record.path / 'config.yaml'}: {error}") from error
         try:
             return validate(_changed({**record.config, "device": "auto"}, self.changes))
         except (KeyError, TypeError, AttributeError) as error:

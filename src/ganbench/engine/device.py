@@ -58,6 +58,11 @@ def usable_cores() -> int:
     return min(cores, int(wanted)) if wanted.isdigit() and int(wanted) > 0 else cores
 
 
+def physical_memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """The networks' arithmetic: bfloat16 where ``precision`` says so, parameters stay float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

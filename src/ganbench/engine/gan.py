@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ganbench.config import NORM_CHOICES, Config, instantiate, loss_parameters, resolve_target
-from ganbench.engine.device import memory_format
+from ganbench.config import (
+    NORM_CHOICES,
+    Config,
+    instantiate,
+    loss_parameters,
+    resolve_target,
+    typed,
+    without,
+)
+from ganbench.engine.device import memory_format, physical_memory
 from ganbench.engine.remedies import averaged, check_remedies, fit_discriminator
 from ganbench.errors import ConfigError
 from ganbench.losses import Loss
@@ -84,12 +93,17 @@ def build_loss(config: Config) -> Loss:
         ConfigError: a parameter is not finite, or its class refuses it.
     """
     node = loss_parameters(config["loss"])
+    strategy = resolve_target(node["_target_"])
+    if isinstance(strategy, type) and is_dataclass(strategy):
+        node = {**node, **typed(strategy, without(node, ["_target_"]), "loss")}
     for name, value in node.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"loss.{name}={value}: must be finite")
     try:
         return instantiate(node)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
+        raise ConfigError(f"loss.{error}") from error
+    except TypeError as error:
         raise ConfigError(f"loss: {error}") from error
 
 
@@ -104,8 +118,10 @@ def check_recipe(config: Config) -> None:
     refused = loss.refused_norms
     for norm in sorted(check_networks(config) & set(refused)):
         fitting = [name for name in NORM_CHOICES if name != "auto" and name not in refused]
+        asked = config["loss"]["critic_norm"]
+        key = "model.discriminator.norm" if asked not in ("auto", norm) else "loss.critic_norm"
         raise ConfigError(
-            f"loss.critic_norm={config['loss']['critic_norm']}: {config['loss']['name']} cannot be "
+            f"{key}={norm if asked != 'auto' else asked}: {config['loss']['name']} cannot be "
             f"trained with {norm} norm in the discriminator: {refused[norm]}; use one of "
             f"{', '.join(fitting)}"
         )
@@ -125,13 +141,15 @@ def check_networks(config: Config) -> set[str]:
     """
     size, channels = config["dataset"]["image_size"], config["dataset"]["channels"]
     image_shape = (2, channels, size, size)
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.device("meta"):
+        warnings.simplefilter("ignore")  # torch's about empty layers, which are refused below
         networks = {}
         for part in ("generator", "discriminator"):
             try:
                 networks[part] = instantiate(config["model"][part])
                 if part == "discriminator":
                     networks[part] = fit_discriminator(networks[part], config["remedy"])
+                _require_trainable(networks[part], part)
             except (TypeError, ValueError, RuntimeError) as error:
                 raise ConfigError(f"model.{part}: {error}") from error
         labels = torch.zeros(2, dtype=torch.int64)
@@ -146,6 +164,20 @@ def check_networks(config: Config) -> set[str]:
         if logits not in ((2, 1), (2,)):
             raise ConfigError(f"model.discriminator: must give one logit an image, gives {logits[1:]}")
     return norms_of(networks["discriminator"])
+
+
+def _require_trainable(network: nn.Module, part: str) -> None:
+    """Refuse layers without weights and networks that cannot fit into memory."""
+    for name, parameter in network.named_parameters():
+        if not parameter.numel():
+            raise ConfigError(f"model.{part}: {name} is empty, of shape {tuple(parameter.shape)}: widen it")
+    # Weights, gradients and two optimiser moments in float32.
+    wanted, there = 16 * count_parameters(network), physical_memory()
+    if wanted > there:
+        raise ConfigError(
+            f"model.{part}: needs {wanted / 2**30:,.0f} GiB to be trained, this machine has "
+            f"{there / 2**30:,.0f} GiB; make model.z_dim or its layers smaller"
+        )
 
 
 def norms_of(network: nn.Module) -> set[str]:
@@ -182,8 +214,8 @@ def _optimizer(
         extra["fused"] = True
     try:
         return instantiate({**node, "lr": lr}, params=list(parameters), **extra)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"loss.optimizer: {node['_target_']}: {error}") from error
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise ConfigError(f"loss.optimizer: {node['_target_']} refuses its values: {error}") from error
 
 
 def _try(networks: dict[str, nn.Module], part: str, inputs: Tensor, labels: Tensor) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 from ganbench.report.columns import COLUMNS
 from ganbench.report.comparison import Report
 from ganbench.report.table import Row, Summary, Table
+from ganbench.report.text import DASH
 from ganbench.report.tidy import TidyRow, tidy_row, to_csv
 
 
@@ -63,7 +64,7 @@ def to_json(report: Report) -> str:
 
 def _table_line(index: int, table: Table, row: Row) -> TidyRow:
     line: TidyRow = {"table": index, "kind": "recipe", "recipe": row.label, "n": len(row.picks)}
-    line |= {f"recipe.{key}": value for key, value in row.recipe.items()}
+    line |= {f"recipe.{key}": "" if value == DASH else value for key, value in row.recipe.items()}
     for name, cell in row.cells.items():
         line |= {name: cell.centre, f"{name}_low": cell.low, f"{name}_high": cell.high, f"{name}_n": cell.n}
         line[f"{name}_mark"] = cell.mark
