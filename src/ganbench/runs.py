@@ -258,7 +258,7 @@ def atomic_write_bytes(path: str | Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(path)
+        os.replace(temporary, path)
         _sync_folder(path.parent)
     except BaseException as error:
         if isinstance(error, OSError):
@@ -387,9 +387,9 @@ class RunDirectory:
             spare.unlink(missing_ok=True)
             try:
                 os.link(last, spare)
-                spare.replace(previous)
+                os.replace(spare, previous)
             except OSError:  # a file system without hard links
-                last.replace(previous)
+                os.replace(last, previous)
         self._last_is_whole = False
         self.write_bytes(CHECKPOINT, data)
         self._last_is_whole = True

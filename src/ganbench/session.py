@@ -263,6 +263,8 @@ def _finish(run: RunDirectory, training: Training, scorer: RunScorer | None) -> 
     if training.gan.ema is not None:
         run.write_bytes(runs.GENERATOR["ema"], packed(training, "ema"))
     training.write_pictures(run)
+    # Also here: a run killed between its last checkpoint and the history takes no step more.
+    training.save_history(run)
     if scorer is not None:
         scorer.at_the_end(training, run)
     _plot(run)
