@@ -142,7 +142,7 @@ def train(config: Config, trap: Sabotage | Signals | None = None) -> int:
 
 @dataclass(frozen=True)
 class Signals:
-    """The process sends itself `numbers` in the midst of a critic update of step `step`, counted from 0."""
+    """The process sends itself `numbers` after the first critic update of step `step`, counted from 0."""
 
     step: int
     numbers: tuple[int, ...]
@@ -162,11 +162,12 @@ class Signals:
 
         def trapped(*arguments: Any) -> Any:
             nonlocal due
+            updated = update(*arguments)
             if due:
                 due = False
                 for number in self.numbers:
                     os.kill(os.getpid(), number)
-            return update(*arguments)
+            return updated
 
         Training.advance = watched  # type: ignore[method-assign]
         Step._update_discriminator = trapped  # type: ignore[method-assign]
@@ -250,8 +251,8 @@ def differences(first: Mapping[str, str], second: Mapping[str, str]) -> list[str
     return [key for key in sorted({*first, *second}) if first.get(key) != second.get(key)]
 
 
-def require_whole(path: Path) -> None:
-    """Read every file of a run directory that a reader may look at.
+def require_whole(path: Path, except_for: bytes | None = None) -> None:
+    """Read every file of a run directory that a reader may look at, but for a checkpoint we damaged.
 
     Raises:
         Exception: one of them is not whole.
@@ -268,8 +269,8 @@ def require_whole(path: Path) -> None:
     runs.read_history(path)
     runs.read_scores(path)
     for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT):
-        if (path / name).exists():
-            from_bytes((path / name).read_bytes())
+        if (path / name).exists() and (content := (path / name).read_bytes()) != except_for:
+            from_bytes(content)
     for name in runs.GENERATOR.values():
         if (path / name).exists():
             with safe_open(path / name, framework="pt") as file:
@@ -325,6 +326,7 @@ class Killer:
         """
         self.folder, self.rng, self.tally = folder, rng, tally
         self.log = folder / "output.txt"
+        self.spoiled: bytes | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self.config = compose([*overrides, f"output_root={folder / 'calm'}"])
         finish(start(len, "", log=self.log))  # the server is up and its imports are not counted
@@ -355,7 +357,7 @@ class Killer:
             self.tally.kills += 1
             self.tally.in_writing += sabotage is not None
             for path in runs.find_runs(root):
-                require_whole(path)
+                require_whole(path, self.spoiled)
                 self._damage(path)
         self.tally.completed += 1
         different = differences(self.expected, fingerprint(_only_run(root)))
@@ -375,6 +377,7 @@ class Killer:
         last = path / runs.CHECKPOINT
         if self.rng.random() < 0.2 and (path / runs.PREVIOUS_CHECKPOINT).exists() and last.exists():
             damage(last, self.rng)
+            self.spoiled = last.read_bytes()
             self.tally.damaged += 1
 
 

@@ -149,6 +149,14 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
     assert_same(whole.path, resumed.path)
 
 
+@pytest.mark.parametrize("model", ["mlp", "dcgan", "cgan"])
+def test_deterministic_kernels_change_nothing_on_a_cpu(model: str, configure: Any, train: Any) -> None:
+    config = tiny(configure("loss=bce", f"model={model}", *SHORT))
+    deterministic = train({**config, "deterministic": True}, "deterministic")
+    assert torch.are_deterministic_algorithms_enabled()
+    assert_same(train(config, "whole").path, deterministic.path)
+
+
 def test_seeds_differ(configure: Any, train: Any) -> None:
     paths = [train(configure("loss=bce", f"seed={seed}", *SHORT), "seeds").path for seed in (0, 1)]
     assert paths[0] != paths[1]

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import fault_injection as faults
 import pytest
 import torch
+from small_runs import at_step, step_of
 
 from ganbench import runs
 from ganbench.cli import main
 from ganbench.config import Config, compose
+from ganbench.engine.signals import Interrupted
 from ganbench.engine.step import Step
 from ganbench.generator import load_generator
-from ganbench.session import train_run
+from ganbench.runs import CHECKPOINT
+from ganbench.session import run_path, train_run
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, kind: str, step: int) -> None:
@@ -97,6 +103,40 @@ def test_scores_stop_where_it_diverges(
     assert all(math.isfinite(value) for value in record.scores[0]["values"].values())
     assert main(["compare", str(tmp_path)]) == 0
     assert "diverged" in capsys.readouterr().out
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Send this process SIGTERM in the step after `step` whole ones."""
+    at_step(monkeypatch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def test_a_stop_when_the_weights_are_not_finite_goes_on_from_the_checkpoint_before(
+    plain: Config, calm: Callable[[], dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two logged steps nobody has looked yet; such a state is not worth a checkpoint."""
+    plain["train"].update(log_every=12)
+    with monkeypatch.context() as patch:
+        spoil(patch, "weight", 8)
+        stop_at(patch, 7)
+        with pytest.raises(Interrupted):
+            train_run(plain)
+    path = run_path(plain)
+    assert runs.read_run(path).status == runs.INTERRUPTED
+    assert step_of(path / CHECKPOINT) == 6
+    assert train_run(plain).ok
+    assert "resumed at step 6" in (path / "train.log").read_text()
+    assert faults.differences(calm(), faults.fingerprint(path)) == []
+
+
+def test_a_signal_in_the_step_that_diverges_is_not_forgotten(
+    plain: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run has diverged, and a sweep must still not go on to the next."""
+    spoil(monkeypatch, "loss", 9)
+    stop_at(monkeypatch, 8)
+    with pytest.raises(Interrupted):
+        train_run(plain)
+    assert runs.read_run(run_path(plain)).status == runs.DIVERGED
 
 
 @pytest.mark.parametrize("loss", ["bce", "wgan_gp"])

@@ -28,7 +28,7 @@ def test_the_step_is_finished_and_the_next_start_goes_on(
     number: int,
 ) -> None:  # fmt: skip
     arguments = ["train", *PLAIN, "loss.n_critic=2", "output_root=out"]
-    # In the first of two critic updates of the step after 7 whole ones.
+    # Between the two critic updates of the step after 7 whole ones.
     trap = faults.Signals(7, (number,))
     assert faults.finish(faults.start(faults.command, arguments, tmp_path, trap, log=log)) == 128 + number
     path = only_run(tmp_path / "out")
@@ -44,6 +44,7 @@ def test_the_step_is_finished_and_the_next_start_goes_on(
 def test_stops_inside_critic_updates_change_nothing(
     plain: Config, calm: Callable[[], dict[str, str]], log: Path
 ) -> None:
+    plain["loss"]["n_critic"] = 3
     for step in (0, 4, 5, 11):
         trap = faults.Signals(step, (signal.SIGTERM,))
         child = faults.start(faults.train_interrupted, plain, trap, log=log)

@@ -43,6 +43,8 @@ class StopSignals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if error is None:  # one that came while the run ended otherwise: a sweep must not go on
+            self.check()
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
