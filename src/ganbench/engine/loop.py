@@ -22,7 +22,8 @@ from ganbench.engine.loggers import Logger
 from ganbench.engine.remedies import generator_objective
 from ganbench.engine.signals import StopSignals
 from ganbench.engine.step import METRICS, Step
-from ganbench.runs import RunDirectory
+from ganbench.errors import RunError
+from ganbench.runs import HISTORY_COLUMNS, RunDirectory
 
 SAMPLE_COUNT = 64
 CLASS_COLUMNS = 10
@@ -182,7 +183,25 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken."""
+        """Continue where `state_dict` was taken.
+
+        Raises:
+            RunError: the checkpoint is whole, but of something else; take no step after that.
+        """
+        try:
+            self._load(state)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RunError(
+                f"the checkpoint does not fit the run ({reason}); force=true trains it anew"
+            ) from error
+
+    def _load(self, state: dict[str, Any]) -> None:
+        history = state["history"].tolist()
+        if not 0 <= int(state["step"]) <= self.total_steps:
+            raise ValueError(f"step {state['step']} of {self.total_steps}")
+        if any(len(row) != len(HISTORY_COLUMNS) for row in history):
+            raise ValueError("its history has other columns")
         for name, part in self.gan.parts().items():
             part.load_state_dict(state[name])
         self.batches.load_state_dict(state["batches"])
@@ -190,10 +209,10 @@ class Training:
         if self.device.type == "cuda" and state["random"]["cuda"]:
             torch.cuda.set_rng_state_all(state["random"]["cuda"])
         self._metrics.copy_(state["metrics"])
-        self.history = state["history"].tolist()
-        self.scores = list(state["scores"])
-        self.clock.seconds.update(state["seconds"])
-        self.step, self.images = state["step"], state["images"]
+        self.history = history
+        self.scores = [{**record, "step": int(record["step"])} for record in state["scores"]]
+        self.clock.seconds.update({name: float(state["seconds"][name]) for name in self.clock.seconds})
+        self.step, self.images = int(state["step"]), int(state["images"])
 
     def advance(self) -> None:
         """Take one training step; its metrics stay on the device."""
