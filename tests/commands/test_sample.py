@@ -74,6 +74,20 @@ def test_a_file_each(run_of, here):
     assert main(["sample", str(run), "--format", "png-folder"]) == 2
 
 
+@pytest.mark.parametrize("form", ["grid", "npz"])
+def test_only_its_own_files_are_written_over(run_of, here, capsys, form):
+    arguments = ["sample", str(run_of("model=mlp")), "--count", "2", "--format", form, "--out", "out"]
+    assert main([*arguments, "--seed", "0"]) == 0
+    first = (here / "out").read_bytes()
+    assert main([*arguments, "--seed", "1"]) == 0
+    assert (here / "out").read_bytes() != first
+    for foreign in (b"", b"somebody's", b"\x89PNG\r\n\x1a\n"):
+        (here / "out").write_bytes(foreign)
+        assert main(arguments) == 2
+        assert "--out out: would be written over" in capsys.readouterr().err
+        assert (here / "out").read_bytes() == foreign
+
+
 def test_file_names_of_a_conditional_model_tell_the_class(run_of, here):
     run = run_of("model=cgan")
     assert main(["sample", str(run), "--format", "png-folder", "--count", "2", "--out", "x"]) == 0

@@ -71,6 +71,24 @@ def test_out_writes_everything(root: Path, tmp_path: Path, capsys: pytest.Captur
     assert f"wrote {len(names)} files to {out}" in capsys.readouterr().err
 
 
+def test_out_writes_over_reports_alone(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganbench.report.figures.draw_all", lambda *arguments: [])
+    synthetic.completed(root)
+    report, mine = tmp_path / "report", tmp_path / "mine"
+    assert ganbench(root, "--out", report) == 0
+    assert ganbench(root, "--out", report) == 0
+    mine.mkdir()
+    for name in ("report.html", "table.csv"):
+        (mine / name).write_text("somebody's")
+        assert ganbench(root, "--out", mine) == 2
+        assert f"{name} would be written over" in capsys.readouterr().err
+        assert (mine / name).read_text() == "somebody's"
+        assert [path.name for path in mine.iterdir()] == [name]
+        (mine / name).unlink()
+
+
 def check_picture(path: Path) -> None:
     content = path.read_bytes()
     if path.suffix == ".png":

@@ -6,6 +6,7 @@ import argparse
 import io
 import math
 import sys
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 LAYOUTS = ("plain", "classes", "fixed-z")
 DEFAULT_COUNT = {"plain": 64, "classes": 8, "fixed-z": 8}
 BATCH_SIZE = 500
+NPZ_MARK = b"made by ganbench sample"  # the comment of the archive, its last bytes
 
 EPILOG = """layouts: plain, images one after the other (classes in turn where there are any);
 classes, a row for each class; fixed-z, a row for each latent with the classes side by side.
@@ -52,6 +54,7 @@ def main(argv: list[str]) -> int:
         arguments.out or {"grid": "samples.png", "npz": "samples.npz"}.get(arguments.format, "samples")
     )
     try:
+        _refuse_foreign(path)
         FORMATS[arguments.format](path, samples, columns)
     except OSError as error:
         raise UserError(f"--out {path}: cannot be written: {error.strerror or error}") from error
@@ -139,6 +142,17 @@ def _inputs(arguments: argparse.Namespace, trained: TrainedGenerator) -> tuple[T
     return z, torch.full((count,), arguments.label), columns
 
 
+def _refuse_foreign(path: Path) -> None:
+    """Refuse to write over a file that this command did not make."""
+    from ganbench.engine.images import is_ours
+
+    if not path.exists() or path.is_dir():
+        return
+    content = path.read_bytes() if path.is_file() else b""
+    if not (is_ours(content) or content.endswith(NPZ_MARK)):
+        raise UserError(f"--out {path}: would be written over and is not made by ganbench; name a new file")
+
+
 def _write_grid(path: Path, samples: Samples, columns: int) -> None:
     from ganbench.engine.images import grid, png
     from ganbench.runs import atomic_write_bytes
@@ -158,6 +172,8 @@ def _write_npz(path: Path, samples: Samples, columns: int) -> None:
         np.savez_compressed(buffer, images=images)
     else:
         np.savez_compressed(buffer, images=images, labels=samples.labels.numpy())
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = NPZ_MARK
     atomic_write_bytes(path, buffer.getvalue())
 
 

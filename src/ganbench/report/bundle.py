@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from ganbench.errors import UserError
@@ -11,6 +13,8 @@ from ganbench.report.export import runs_csv, tables_csv, to_json
 from ganbench.report.judging import add_verdicts
 from ganbench.report.render import to_latex, to_markdown, to_text
 from ganbench.runs import atomic_write_bytes, atomic_write_text
+
+PAGE = "report.html"
 
 
 def render(report: Report, form: str) -> str:
@@ -34,7 +38,7 @@ def write_bundle(report: Report, folder: str | Path) -> list[Path]:
     Files of an earlier bundle are replaced; other files there are left alone.
 
     Raises:
-        UserError: the folder cannot be made or written.
+        UserError: the folder cannot be made or written, or a file in it would be lost that is of no bundle.
     """
     from ganbench.report.figures import draw_all
     from ganbench.report.html import to_html
@@ -44,8 +48,8 @@ def write_bundle(report: Report, folder: str | Path) -> list[Path]:
     _ensure_verdicts(report)
     drawings = draw_all(report)
     parts = blocks(report)
-    texts = {
-        "report.html": to_html(report, drawings),
+    files = {
+        PAGE: to_html(report, drawings),
         "table.txt": to_text(parts),
         "table.md": to_markdown(parts),
         "table.tex": to_latex(parts),
@@ -53,19 +57,34 @@ def write_bundle(report: Report, folder: str | Path) -> list[Path]:
         "runs.csv": runs_csv(report),
         "report.json": to_json(report),
     }
-    written = []
+    figures = {
+        f"figures/{drawing.table}-{drawing.name}.{form}": data
+        for drawing in drawings
+        for form, data in drawing.files.items()
+    }
     try:
-        for name, text in texts.items():
+        _refuse_foreign(out, [*files, *figures])
+        for name, text in files.items():
             atomic_write_text(out / name, text)
-            written.append(out / name)
-        for drawing in drawings:
-            for form, data in drawing.files.items():
-                path = out / "figures" / f"{drawing.table}-{drawing.name}.{form}"
-                atomic_write_bytes(path, data)
-                written.append(path)
+        for name, data in figures.items():
+            atomic_write_bytes(out / name, data)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror or error}") from error
-    return written
+    return [out / name for name in (*files, *figures)]
+
+
+def _refuse_foreign(folder: Path, names: Iterable[str]) -> None:
+    """Refuse to write over files, unless an earlier page lies there: then they are of its bundle."""
+    from ganbench.report.html import FOOTER
+
+    page = folder / PAGE
+    if page.is_file() and FOOTER.encode() in page.read_bytes()[-300:]:
+        return
+    for name in names:
+        if os.path.lexists(folder / name):
+            raise UserError(
+                f"--out {folder}: {name} would be written over and is of no report; name a new folder"
+            )
 
 
 def _make(folder: Path) -> None:

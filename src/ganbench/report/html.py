@@ -17,6 +17,9 @@ MAX_OPEN_VERDICTS = 30
 MAX_RUNS = 300
 """Runs whose settings are written out; a page with more would be too large to mail."""
 
+FOOTER = "Made by ganbench compare from run directories alone."
+"""At the end of every page, by which it is known again."""
+
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 _STYLE = """
@@ -69,7 +72,7 @@ def _page(title: str, body: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n"
-        "<footer>Made by ganbench compare from run directories alone.</footer>\n</body>\n</html>\n"
+        f"<footer>{FOOTER}</footer>\n</body>\n</html>\n"
     )
 
 
