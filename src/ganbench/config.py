@@ -20,7 +20,7 @@ from dataclasses import MISSING, dataclass, fields
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -233,6 +233,8 @@ def compose(overrides: Iterable[str] = (), config_dir: str | None = None) -> Con
 
 def hydra_message(error: Exception) -> str:
     """Hydra's message without its search path, and a suggestion for an unknown key."""
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r}: cannot be read as KEY=VALUE; quote a value with special characters"
     text = str(error).split("Config search path:")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     message = lines[0] if lines else type(error).__name__

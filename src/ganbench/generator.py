@@ -134,7 +134,7 @@ def _exported(record: RunRecord, weights: str) -> dict[str, Any] | None:
             "train_seconds": float(metadata["train_seconds"]),
         }
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-        raise RunError(f"{path}: damaged: {type(error).__name__}: {error}") from error
+        raise RunError(f"{path}: damaged: {error}") from error
 
 
 def _from_checkpoint(record: RunRecord, weights: str) -> dict[str, Any]:

@@ -415,6 +415,8 @@ class RunDirectory:
     def _refuse_foreign(self, was_ours: bool) -> None:
         """Refuse a folder in which a run would write over, or through, what is not a run's."""
         for name in (*OWN_FOLDERS, "train.log"):
+            if (self.path / name).is_symlink():
+                raise RunError(f"{self.path / name}: is a symbolic link, through which no run writes")
             confined(self.path, name)
         try:
             read_run(self.path)

@@ -135,14 +135,21 @@ def _train(
         if training is not None:
             with contextlib.suppress(OSError):  # it may be why the run failed
                 training.save_history(run)
-        reason = f"{type(error).__name__}: {error}" if not isinstance(error, UserError) else str(error)
-        if isinstance(error, OSError):
-            reason += "; when that is mended, the same command resumes from the last checkpoint"
-        return _end(run, runs.FAILED, reason)
+        return _end(run, runs.FAILED, _why(error))
     finally:
         if training is not None:
             training.logger.close()
     return _end(run, runs.COMPLETED, None)
+
+
+def _why(error: Exception) -> str:
+    """The reason for run.json: of our own errors and the system's without a Python name."""
+    if isinstance(error, OSError) and error.strerror:
+        return (
+            f"{error.filename or 'a file'}: {error.strerror}; when that is mended, the same command "
+            "resumes from the last checkpoint"
+        )
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
 def _require_own(path: Path) -> None:

@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
         app(_job)()
     except Interrupted as error:
         return 128 + error.signum
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(hydra_message(error)) from error
     if "error" in _state:
         raise _state["error"]
@@ -67,6 +67,10 @@ def main(argv: list[str]) -> int:
 
 class SweepSummary(Callback):
     """Hydra callback that prints, after a sweep, what became of every job."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """A sweep has failed until its summary says otherwise."""
+        _state["code"] = 1
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Read the run directories of the sweep's jobs and print a line each."""
@@ -97,7 +101,10 @@ def format_table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def _job(composed: DictConfig) -> None:
-    """One job of Hydra's: never raises an Exception, so that the rest of a sweep goes on."""
+    """One job of Hydra's: never raises an Exception, so that the rest of a sweep goes on.
+
+    That of a single run is left for `main`; what Hydra raises is then about the command line alone.
+    """
     settings = HydraConfig.get()
     sweeping = settings.mode == RunMode.MULTIRUN
     overrides = list(settings.overrides.task)
@@ -110,16 +117,14 @@ def _job(composed: DictConfig) -> None:
         if not sweeping and outcome.status == runs.COMPLETED:
             print(where_results_are(outcome.path))
         _state["code"] = 0 if outcome.ok else 1
-    except UserError as error:
-        result.update(status=REFUSED, reason=str(error))
+    except Exception as error:
+        refused = isinstance(error, UserError)
+        reason = str(error) if refused else f"{type(error).__name__}: {error}"
+        result.update(status=REFUSED if refused else runs.FAILED, reason=reason)
         if not sweeping:
             _state["error"] = error
-        else:
+        elif refused:
             print(f"ganbench: {error}", file=sys.stderr)
-    except Exception as error:
-        if not sweeping:
-            raise
-        result.update(status=runs.FAILED, reason=f"{type(error).__name__}: {error}")
     if sweeping:
         target = Path(settings.sweep.dir) / f"job_{settings.job.num}.json"
         runs.atomic_write_text(target, json.dumps(result))
