@@ -241,8 +241,8 @@ def _download(class_name: str, root: Path, folder: Path, missing: list[str]) -> 
 def _missing_message(class_name: str, folder: Path, missing: list[str], reason: str) -> str:
     return (
         f"dataset {class_name}: looked for {', '.join(missing)} in {folder.absolute()} and found none; "
-        f"{reason}. Either run `ganbench data` where there is a network, or set GANBENCH_DATA to the "
-        f"folder that holds {class_name}/raw"
+        f"{reason}. Either run `ganbench data` where there is a network, or set GANBENCH_DATA (or "
+        f"dataset.root) to the folder that holds {class_name}/raw with all four files"
     )
 
 

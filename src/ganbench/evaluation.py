@@ -115,7 +115,7 @@ def _show(record: dict[str, Any], training: Training) -> None:
 def packed(training: Training, part: str = "generator") -> bytes:
     """The present weights of the generator, or of its average ``ema``, as a file."""
     network = training.gan.parts()[part]
-    return pack(network, training.step, training.images, training.clock.read()["train"])
+    return pack(network, training.step, training.images)
 
 
 def summary(record: dict[str, Any]) -> str:

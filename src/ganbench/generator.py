@@ -14,15 +14,20 @@ from torch import Tensor, nn
 from ganbench.config import instantiate, require_trusted
 from ganbench.engine.checkpoint import load_latest
 from ganbench.errors import ConfigError, RunError
+from ganbench.metrics.sampling import generate
 from ganbench.runs import CHECKPOINT, GENERATOR, PREVIOUS_CHECKPOINT, RunRecord, confined, read_run
 
 WEIGHTS = ("last", "best", "ema")
 MOST = 1_000_000  # latents or classes that a run directory may claim
+SAMPLED_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """A generator in eval mode with what is needed to use it; `step` is that of its weights."""
+    """A generator in eval mode with what is needed to use it; `step` is that of its weights.
+
+    `network(z, labels)` takes latents N×Z and labels N to images N×C×H×W in [-1, 1]; `sample` does it all.
+    """
 
     network: nn.Module
     z_dim: int
@@ -31,6 +36,13 @@ class TrainedGenerator:
     step: int
     images: int
     train_seconds: float
+
+    def sample(self, count: int = 64, seed: int = 0, labels: Tensor | None = None) -> Tensor:
+        """Images uint8 count×C×H×W, of the classes `labels` (int64; by default in turn) where conditional."""
+        if self.conditional and labels is None:
+            labels = torch.arange(count) % self.num_classes
+        device = next(self.network.parameters()).device
+        return generate(self.network, count, labels, self.z_dim, seed, SAMPLED_AT_ONCE, device).images
 
 
 def load_generator(
@@ -69,10 +81,13 @@ def load_generator(
     return TrainedGenerator(network, model["z_dim"], model["conditional"], num_classes, **found)
 
 
-def pack(network: nn.Module, step: int, images: int, train_seconds: float) -> bytes:
-    """A network's weights as safetensors bytes, with when they were taken as metadata."""
+def pack(network: nn.Module, step: int, images: int) -> bytes:
+    """A network's weights as safetensors bytes, with when they were taken as metadata.
+
+    Nothing that differs between equal trainings is in it: equal weights are equal files.
+    """
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    metadata = {"step": str(step), "images": str(images), "train_seconds": repr(train_seconds)}
+    metadata = {"step": str(step), "images": str(images)}
     return safetensors.torch.save(tensors, metadata)
 
 
@@ -131,10 +146,18 @@ def _exported(record: RunRecord, weights: str) -> dict[str, Any] | None:
             "state": state,
             "step": int(metadata["step"]),
             "images": int(metadata["images"]),
-            "train_seconds": float(metadata["train_seconds"]),
+            "train_seconds": _seconds_at(record, int(metadata["step"])),
         }
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
         raise RunError(f"{path}: damaged: {error}") from error
+
+
+def _seconds_at(record: RunRecord, step: int) -> float:
+    """Seconds of training up to `step`, from the score taken there, else from the history."""
+    for score in record.scores:
+        if score.get("step") == step and isinstance(score.get("train_seconds"), (int, float)):
+            return float(score["train_seconds"])
+    return max((row["train_seconds"] for row in record.history if row["step"] <= step), default=0.0)
 
 
 def _from_checkpoint(record: RunRecord, weights: str) -> dict[str, Any]:

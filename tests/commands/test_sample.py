@@ -39,6 +39,14 @@ def test_a_grid_of_one_class(run_of, here, capsys):
     assert "4 images" in capsys.readouterr().out
 
 
+def test_the_same_images_from_python(run_of):
+    run = run_of("model=cgan")
+    trained = load_generator(run)
+    assert torch.equal(trained.sample(12, seed=5), expected(run, latents(12, 100, 5), torch.arange(12) % 10))
+    eights = torch.full((2,), 8)
+    assert torch.equal(trained.sample(2, 5, eights), expected(run, latents(2, 100, 5), eights))
+
+
 def test_a_row_for_each_class(run_of, here):
     run = run_of("model=cgan")
     assert main(["sample", str(run), "--layout", "classes", "--count", "3", "--out", "a/b.png"]) == 0
@@ -107,6 +115,8 @@ def test_file_names_of_a_conditional_model_tell_the_class(run_of, here):
         ("cgan", ["--class", "1", "--layout", "classes"], "--layout classes shows every class"),
         ("cgan", ["--count", "0"], "--count 0: must be at least 1"),
         ("cgan", ["--seed", "-1"], "--seed -1: must be at least 0"),
+        ("cgan", ["--seed", "99999999999999999999"], "must be below 2**63"),
+        ("cgan", ["--out", "x.jpg"], "--out x.jpg: --format grid writes .png files"),
         ("cgan", ["--count", "many"], "sample: argument --count: invalid int value"),
         ("cgan", ["--weights", "best"], "has no best weights"),
         ("cgan", ["--device", "gpu"], "device=gpu: must be"),

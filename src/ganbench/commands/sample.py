@@ -102,6 +102,13 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UserError(f"--count {arguments.count}: must be at least 1")
     if arguments.seed < 0:
         raise UserError(f"--seed {arguments.seed}: must be at least 0")
+    if arguments.seed >= 2**63:
+        raise UserError(f"--seed {arguments.seed}: must be below 2**63")
+    suffix = {"grid": ".png", "npz": ".npz"}.get(arguments.format)
+    if arguments.out and suffix and Path(arguments.out).suffix.lower() not in (suffix, ""):
+        raise UserError(
+            f"--out {arguments.out}: --format {arguments.format} writes {suffix} files; name it so"
+        )
     if arguments.label is not None and arguments.layout != "plain":
         raise UserError(f"--class {arguments.label}: --layout {arguments.layout} shows every class; drop one")
 

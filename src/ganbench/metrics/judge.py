@@ -45,6 +45,7 @@ class Judge(nn.Module):
         super().__init__()
         self.sha256 = ""
         self.card: dict[str, Any] = {}
+        self.in_channels = in_channels
         small, middle, large = widths
         self.body = nn.Sequential(
             nn.PixelUnshuffle(2),
@@ -63,9 +64,13 @@ class Judge(nn.Module):
 
         Raises:
             TypeError: images that are not uint8; quantise them first with `ganbench.data.to_uint8`.
+            ValueError: no images, or of another shape.
         """
         if images.dtype != torch.uint8:
             raise TypeError(f"the judge takes uint8 images in 0..255, got {images.dtype}")
+        if images.ndim != 4 or not len(images) or images.shape[1] != self.in_channels:
+            wanted = f"N×{self.in_channels}×28×28 with N at least 1"
+            raise ValueError(f"the judge takes images {wanted}, got {tuple(images.shape)}")
         x = to_float(images).contiguous(memory_format=torch.channels_last)
         features = nn.functional.silu(self.neck(self.body(x).mean((2, 3))))
         return features.float(), self.head(features).float()

@@ -37,7 +37,7 @@ def _condition(text: str, flag: str, runs: Sequence[Run]) -> tuple[str, list[str
         raise UserError(f"{flag} {clean(text)}: must be key=value or key=a,b, e.g. {flag} loss=bce,lsgan")
     if all(run.lookup(key) is None for run in runs):
         keys = dict.fromkeys(name for run in runs for name in run.config)
-        known = ["dataset", "model", "loss", "seed", "status", *keys]
+        known = list(dict.fromkeys(["dataset", "model", "loss", "seed", "status", *keys]))
         close = difflib.get_close_matches(key, known, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else f"e.g. {listed(known, 8)}"
         raise UserError(f"{flag} {clean(text)}: no run has the key {clean(key)}; {hint}")
