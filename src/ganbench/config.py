@@ -16,7 +16,7 @@ import os
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import fields
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ganbench.errors import ConfigError
+from ganbench.schema import GROUPS, ModelConfig, RecipeConfig, RootConfig, defaults, later_keys
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -48,118 +49,6 @@ HOUSEKEEPING = (
 TRUSTED = re.compile(r"(ganbench\.models\.\w+|ganbench\.losses|ganbench\.data|torch\.optim)\.[A-Za-z]\w*")
 """What a configuration that somebody else made may name: our own parts and torch's optimisers."""
 
-
-@dataclass
-class TrainConfig:
-    """Keys of the group ``train``."""
-
-    steps: int | None
-    epochs: float | None
-    images: int | None
-    batch_size: int
-    drop_last: bool
-    log_every: int
-    sample_every: int
-    checkpoint_every: int
-    sample_labels: list[int] | None = None
-
-
-@dataclass
-class EvalConfig:
-    """Keys of the group ``eval``."""
-
-    enabled: bool
-    every: int | None
-    training_num_samples: int
-    extractor: str
-    inception_weights: str | None
-    reference_split: str
-    num_samples: int
-    per_class: int
-    seed: int
-    batch_size: int
-    kid_subsets: int
-    kid_subset_size: int
-    is_splits: int
-    pr_k: int
-    dc_k: int
-
-
-@dataclass
-class DatasetConfig:
-    """Keys of the group ``dataset``."""
-
-    name: str
-    channels: int
-    image_size: int
-    num_classes: int
-    num_train: int
-    root: str | None
-    source: dict[str, Any]
-    eval: dict[str, int]
-
-
-@dataclass
-class ModelConfig:
-    """Keys of the group ``model``; further ones may serve as helpers for interpolation."""
-
-    name: str
-    conditional: bool
-    z_dim: int
-    generator: dict[str, Any]
-    discriminator: dict[str, Any]
-
-
-@dataclass
-class RecipeConfig:
-    """What a loss's YAML says beyond the loss's own parameters."""
-
-    name: str
-    optimizer: dict[str, Any]
-    d_lr: float
-    g_lr: float
-    n_critic: int
-    critic_norm: str
-    same_batch: bool
-    reuse_fakes: bool = False
-    d_loss_weight: float = 1.0
-
-
-@dataclass
-class RemedyConfig:
-    """Keys of the group ``remedy``."""
-
-    ema_decay: float | None = None
-    minibatch_std: bool = False
-    pack: int = 1
-    feature_matching: bool = False
-    unroll: int = 0
-    unroll_lr: float = 0.01
-
-
-@dataclass
-class RootConfig:
-    """Keys that belong to no group."""
-
-    seed: int
-    device: str
-    precision: str
-    compile: bool
-    deterministic: bool
-    threads: int | None
-    force: bool
-    output_root: str
-    logger: str = "csv"
-
-
-GROUPS: dict[str, type] = {
-    "train": TrainConfig,
-    "eval": EvalConfig,
-    "dataset": DatasetConfig,
-    "remedy": RemedyConfig,
-}
-
-SCHEMAS = {"": RootConfig, **GROUPS, "loss": RecipeConfig}
 
 RECIPE_KEYS = frozenset(field.name for field in fields(RecipeConfig))
 
@@ -340,18 +229,6 @@ def identity(config: Config) -> str:
     return hashlib.sha256(_canonical_json(told).encode()).hexdigest()
 
 
-def later_keys() -> Config:
-    """Dotted keys that came after the first release, with their defaults: the fields that have one.
-
-    A configuration that lacks such a key is an older one, and means the default.
-    """
-    return {
-        f"{group}.{name}".lstrip("."): default
-        for group, schema in SCHEMAS.items()
-        for name, default in _defaults(schema).items()
-    }
-
-
 def run_name(config: Config) -> str:
     """``<dataset>/<model>/<loss>/s<seed>-<hash8>``, the run's place below ``output_root``."""
     names = [config[group]["name"] for group in ("dataset", "model", "loss")]
@@ -452,7 +329,7 @@ def typed(schema: type, values: Mapping[str, Any], group: str, known: Iterable[s
     """
     prefix = f"{group}." if group else ""
     names = [field.name for field in fields(schema)]
-    values = {**_defaults(schema), **values}
+    values = {**defaults(schema), **values}
     for key in values:
         if key not in names:
             close = difflib.get_close_matches(str(key), [*names, *known], n=1)
@@ -492,10 +369,6 @@ _TYPES = {
 
 def _shown(value: Any) -> str:
     return "null" if value is None else f"{value}"
-
-
-def _defaults(schema: type) -> Config:
-    return {field.name: field.default for field in fields(schema) if field.default is not MISSING}
 
 
 def _only(values: Mapping[str, Any], schema: type) -> Config:

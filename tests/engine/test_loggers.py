@@ -14,9 +14,8 @@ from PIL import Image
 from ganbench import runs, session
 from ganbench.data import Dataset
 from ganbench.engine.loop import Training
-from ganbench.engine.step import METRICS
 from ganbench.errors import ConfigError
-from ganbench.runs import read_run
+from ganbench.runs import HISTORY_COLUMNS, read_run
 from ganbench.session import train_run
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -50,7 +49,7 @@ def test_everything_is_there(configure: Any, digits: Dataset) -> None:
     outcome = train_run(configure("logger=tensorboard", *SHORT, *SMALL_EVAL))
     assert (outcome.status, outcome.reason) == (runs.COMPLETED, None)
     record, found, values = read_run(outcome.path), events(outcome.path), scalars(outcome.path)
-    for name in METRICS:
+    for name in HISTORY_COLUMNS[3:]:
         expected = {row["step"]: pytest.approx(row[name], rel=1e-6) for row in record.history}
         assert values.pop(f"train/{name}") == expected and list(expected) == [2, 4, 5]
     for score in record.scores:

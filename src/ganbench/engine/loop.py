@@ -235,7 +235,8 @@ class Training:
         rows = self._interval().double()
         seconds = round(self.clock.read()["train"], 6)
         self.history.append([self.step, self.images, seconds, *rows.mean(dim=0).tolist()])
-        self.logger.scalars("train", dict(zip(METRICS, self.history[-1][3:], strict=True)), self.step)
+        named = dict(zip(HISTORY_COLUMNS[3:], self.history[-1][3:], strict=True))
+        self.logger.scalars("train", named, self.step)
         values = ", ".join(f"{name}={value:.4g}" for name, value in self._shown().items())
         log.debug("step %d/%d: %s", self.step, self.total_steps, values)
         if time.monotonic() - self._history_written > HISTORY_SECONDS:

@@ -12,6 +12,7 @@ from ganbench.errors import RunError, UserError
 from ganbench.report.columns import finite
 from ganbench.report.text import clean, listed, setting
 from ganbench.runs import RunRecord, find_runs, read_run
+from ganbench.schema import later_keys
 
 NAMES = ("dataset", "model", "loss")
 
@@ -66,8 +67,6 @@ class Run:
 
         A later key at its default is left out: a run from before the key is one of the same recipe.
         """
-        from ganbench.config import later_keys
-
         later = later_keys()
         return {
             key: setting(value)
