@@ -318,9 +318,21 @@ def test_completed_without_scores_says_so(root: Path) -> None:
 def test_diagnosis_has_a_column(root: Path) -> None:
     folder = synthetic.completed(root)
     assert "diagnosis" not in to_text(blocks(compared(root)))
-    rewrite(folder, diagnosis=[{"name": "mode collapse", "step": 500}, "not a mapping"])
-    assert compared(root).tables[0].rows[0].diagnosis == "mode collapse"
-    assert "mode collapse" in to_text(blocks(compared(root)))
+    rewrite(folder, diagnosis=[{"name": "collapse", "step": 500}, "not a mapping"])
+    assert compared(root).tables[0].rows[0].diagnosis == "collapse"
+    assert "collapse" in to_text(blocks(compared(root)))
+
+
+def test_diagnoses_are_counted_over_seeds(root: Path) -> None:
+    for seed, names in enumerate((["collapse", "oscillation"], ["collapse", "collapse"], [])):
+        folder = synthetic.completed(root, seed=seed)
+        rewrite(folder, diagnosis=[{"name": name, "step": 500} for name in names])
+    reason = "stopped at step 500 by train.stop_on: collapse since step 100"
+    rewrite(synthetic.failed(root, "failed", reason, seed=3), diagnosis=[{"name": "collapse"}])
+    report = compared(root)
+    row = report.tables[0].rows[0]
+    assert (row.diagnosis, row.trouble) == ("collapse ×3, oscillation", "1 failed")
+    assert reason in to_text(blocks(report))
 
 
 # --- protocols --------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ HOUSEKEEPING = frozenset(
     {
         "seed", "device", "compile", "force", "output_root", "deterministic", "threads", "progress", "logger",
         "dataset.root", "train.log_every", "train.sample_every", "train.sample_labels",
-        "train.checkpoint_every",
+        "train.checkpoint_every", "train.stop_on",
     }
 )  # fmt: skip
 """Keys in which the runs of one recipe may differ; so may all of ``eval.*``, which the protocol tells."""
@@ -100,6 +100,17 @@ class Run:
         for part in key.split("."):
             node = node.get(part) if isinstance(node, Mapping) else None
         return finite(node)
+
+    @cached_property
+    def diagnosis(self) -> dict[str, str]:
+        """What the run's own diagnosis found: name to step, evidence and fix in words."""
+        entries = self.info.get("diagnosis")
+        entries = entries if isinstance(entries, list) else []
+        return {
+            clean(entry.get("name", "?"), 40): _diagnosed(entry)
+            for entry in entries
+            if isinstance(entry, Mapping)
+        }
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
@@ -214,6 +225,14 @@ def flatten(node: Mapping[Any, Any], prefix: str = "") -> JsonObject:
         else:
             flat[name] = value
     return flat
+
+
+def _diagnosed(entry: Mapping[str, Any]) -> str:
+    evidence = entry.get("evidence")
+    evidence = evidence if isinstance(evidence, Mapping) else {}
+    figures = ", ".join(f"{clean(name, 40)} {setting(value)}" for name, value in evidence.items())
+    fix = f"; try {clean(entry['fix'])}" if "fix" in entry else ""
+    return f"since step {clean(entry.get('step', '?'), 40)}{figures and f': {figures}'}{fix}"
 
 
 def _last_part(config: JsonObject, group: str) -> str:

@@ -183,11 +183,12 @@ def _run(run: Run) -> str:
         "evaluation seconds": number(run.measured("seconds.eval")),
         "peak memory (bytes)": count(run.measured("peak_memory_bytes")),
     }
+    diagnosis = {f"diagnosis: {name}": text for name, text in run.diagnosis.items()}
     settings = {key: setting(value) for key, value in run.config.items()}
     protocols = {_score_name(record): _protocol(record["protocol"]) for record in run.records}
     return (
         f"<details><summary>{escape(head)}</summary>"
-        f"{_pairs(measured)}{_pairs(protocols)}{_pairs(settings)}</details>"
+        f"{_pairs(measured)}{_pairs(diagnosis)}{_pairs(protocols)}{_pairs(settings)}</details>"
     )
 
 

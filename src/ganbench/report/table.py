@@ -12,7 +12,6 @@ from typing import Literal
 from ganbench.report.collect import Run
 from ganbench.report.columns import Column
 from ganbench.report.protocol import Budget, Pick, Protocol
-from ganbench.report.text import clean
 from ganbench.report.verdicts import Verdict
 
 Stat = Literal["median", "mean"]
@@ -79,13 +78,8 @@ class Row:
 
     @property
     def diagnosis(self) -> str:
-        """What the runs' own diagnoses found, with the number of runs: ``mode collapse ×2``."""
-        found: Counter[str] = Counter()
-        for run in self.runs:
-            entries = run.info.get("diagnosis")
-            entries = entries if isinstance(entries, list) else []
-            names = {clean(e.get("name", "?"), 40) for e in entries if isinstance(e, Mapping)}
-            found.update(sorted(names))
+        """What the runs' own diagnoses found, with the number of runs: ``collapse ×2``."""
+        found = Counter(name for run in self.runs for name in sorted(run.diagnosis))
         return ", ".join(name if number == 1 else f"{name} ×{number}" for name, number in found.items())
 
 

@@ -22,7 +22,7 @@ def load_runs(
 ) -> Any:
     """The runs below `root` as a tidy table: one row for each run, weights and protocol.
 
-    Columns: ``path dataset model loss seed status reason``, steps, images and seconds, one for each
+    Columns: ``path dataset model loss seed status reason diagnosis``, steps, images and seconds, one for each
     metric, ``protocol.*`` and ``config.*``. With ``scores="training"`` the rows are the scores taken
     during training instead, one for each step. A run without such a score has one row without metrics.
     A value that is absent or not a number is None (NaN in a DataFrame), never 0. Select one protocol
@@ -69,6 +69,7 @@ def tidy_row(run: Run, pick: Pick | None) -> TidyRow:
         "seed": run.seed,
         "status": run.status,
         "reason": run.reason,
+        "diagnosis": ", ".join(run.diagnosis),
         "steps_done": run.measured("steps_done"),
         "steps_total": run.measured("steps_total"),
         "images_seen": run.measured("images_seen"),
