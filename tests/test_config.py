@@ -127,6 +127,7 @@ def changed(config: Config, key: str, value: Any) -> Config:
         ("output_root", "elsewhere"),
         ("dataset.root", "/data"),
         ("train.checkpoint_every", 7),
+        ("train.stop_on", ["collapse"]),
         ("eval.inception_weights", "weights.pth"),
     ],
 )
@@ -199,6 +200,8 @@ BAD = {
     "train.log_every=0": "train.log_every=0: must be",
     "train.sample_every=0": "train.sample_every=0: must be",
     "train.checkpoint_every=0": "train.checkpoint_every=0: must be",
+    "train.stop_on=[collapse,flop]": "train.stop_on=flop: unknown failure.*collapse, strong_disc",
+    "train.stop_on=collapse": r"train.stop_on=collapse: must be a list; try train.stop_on=\[collapse\]",
     "loss.optimizer.lr=-0.1": "loss.optimizer.lr=-0.1: must be a positive, finite number",
     "loss.optimizer.lr=0": "loss.optimizer.lr=0: must be a positive",
     "loss.optimizer.lr=abc": "loss.optimizer.lr=abc: must be a positive",

@@ -89,19 +89,29 @@ def test_json_carries_no_nan(run: Path) -> None:
 
 def test_history_is_read_back_exactly(run: Path) -> None:
     rows = [
-        [2, 16, 0.1 + 0.2, 1e-300, -3.5, 0.0, 1 / 3, 2.5, 0.5, 1e30, 7.0],
-        [4, 32, 1.5, *[math.nan] * 8],
+        [2, 16, 0.1 + 0.2, 1e-300, -3.5, 0.0, 1 / 3, 2.5, 0.5, 1e30, 7.0, 0.9],
+        [4, 32, 1.5, *[math.nan] * 9],
     ]
     RunDirectory(run).write_history(rows)
     text = (run / "history.csv").read_text().splitlines()
     assert text[0] == (
-        "step,images,train_seconds,d_loss,g_loss,d_penalty,d_real,d_fake,d_accuracy,d_grad_norm,g_grad_norm"
+        "step,images,train_seconds,d_loss,g_loss,d_penalty,d_real,d_fake,d_accuracy,d_grad_norm,g_grad_norm,"
+        "diversity"
     )
     assert text[1].startswith("2,16,0.30000000000000004,1e-300,")
     found = read_run(run).history
     assert list(found[0].values()) == rows[0]
     assert list(found[1].values())[:3] == [4, 32, 1.5] and math.isnan(found[1]["g_grad_norm"])
     assert tuple(found[0]) == runs.HISTORY_COLUMNS
+
+
+def test_a_history_may_lack_a_later_column(run: Path) -> None:
+    old = [name for name in runs.HISTORY_COLUMNS if name not in runs.LATER_COLUMNS]
+    (run / "history.csv").write_text(f"{','.join(old)}\n{','.join('1' for _ in old)}\n")
+    assert read_run(run).history == [dict.fromkeys(old, 1.0)]
+    (run / "history.csv").write_text(f"{','.join(old[:-1])}\n")
+    with pytest.raises(RunError, match="lacks the column g_grad_norm"):
+        _ = read_run(run).history
 
 
 def test_checkpoints_rotate(run: Path) -> None:

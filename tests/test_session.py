@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("cached_data")
 INFO_KEYS = {
     "schema", "status", "reason", "config_hash", "seed", "dataset_sha256", "device", "precision", "versions",
     "git", "host", "started_at", "finished_at", "steps_done", "steps_total", "images_seen", "seconds",
-    "peak_memory_bytes", "parameters",
+    "peak_memory_bytes", "parameters", "diagnosis",
 }  # fmt: skip
 
 ALWAYS = {

@@ -36,12 +36,24 @@ BUDGETS = ("steps", "epochs", "images")
 NORM_CHOICES = ("auto", "none", "batch", "layer", "spectral")
 EXTRACTORS = ("judge", "judge_b", "inception")
 LOGGERS = ("csv", "tensorboard")
+FAILURES = (
+    "collapse",
+    "strong_discriminator",
+    "vanishing_gradients",
+    "saturation",
+    "oscillation",
+    "divergence",
+    "gradient_explosion",
+)
+"""What ``train.stop_on`` may name; `ganbench.engine.failures` has the rules."""
+
 
 HOUSEKEEPING = (
     "force",
     "output_root",
     "dataset.root",
     "train.checkpoint_every",
+    "train.stop_on",
     "eval.inception_weights",
 )
 """Keys that change nothing a run contains, left out of its identity."""
@@ -296,6 +308,9 @@ def _check_before_resolving(composed: DictConfig) -> None:
     rate = OmegaConf.select(composed, "loss.optimizer.lr")
     if not _is_number(rate):
         raise ConfigError(f"loss.optimizer.lr={_shown(rate)}: must be a positive, finite number")
+    stop_on = composed.train.get("stop_on") if "train" in composed else None
+    if isinstance(stop_on, str):
+        raise ConfigError(f"train.stop_on={stop_on}: must be a list; try train.stop_on=[{stop_on}]")
     norm = loss.get("critic_norm")
     if norm not in NORM_CHOICES:
         raise ConfigError(f"loss.critic_norm={norm}: must be one of {', '.join(NORM_CHOICES)}")
@@ -467,6 +482,11 @@ def _check_ranges(config: Config) -> None:
         raise ConfigError(
             f"train.sample_labels={labels}: must be null or a list of classes from 0 to {num_classes - 1}"
         )
+    for failure in config["train"]["stop_on"] or ():
+        if failure not in FAILURES:
+            raise ConfigError(
+                f"train.stop_on={failure}: unknown failure; a list of any of {', '.join(FAILURES)}, or []"
+            )
     batch_size, num_train = config["train"]["batch_size"], config["dataset"]["num_train"]
     if batch_size > num_train:
         raise ConfigError(

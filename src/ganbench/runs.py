@@ -49,7 +49,11 @@ HISTORY_COLUMNS = (
     "d_accuracy",
     "d_grad_norm",
     "g_grad_norm",
+    "diversity",
 )
+
+LATER_COLUMNS = ("diversity",)
+"""Columns that histories written before them lack."""
 
 CHECKPOINT = "checkpoints/last.pt"
 PREVIOUS_CHECKPOINT = "checkpoints/previous.pt"
@@ -196,7 +200,8 @@ def read_history(folder: Path) -> list[dict[str, float]]:
     text = _read_text(folder, "history.csv")
     try:
         reader = csv.DictReader(io.StringIO(text), strict=True)
-        if lacking := [name for name in HISTORY_COLUMNS if name not in (reader.fieldnames or ())]:
+        known = (*(reader.fieldnames or ()), *LATER_COLUMNS)
+        if lacking := [name for name in HISTORY_COLUMNS if name not in known]:
             raise ValueError(f"lacks the column {lacking[0]}")
         rows = list(reader)
         return [{key: float(value) if value else math.nan for key, value in row.items()} for row in rows]

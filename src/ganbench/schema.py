@@ -22,6 +22,7 @@ class TrainConfig:
     sample_every: int
     checkpoint_every: int
     sample_labels: list[int] | None = None
+    stop_on: list[str] | None = None
 
 
 @dataclass

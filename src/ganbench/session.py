@@ -116,7 +116,10 @@ def _train(
             training.logger.text("config", configuration.to_yaml(config), training.step)
             run.write_info(parameters=training.gan.parameter_counts(), steps_total=training.total_steps)
         log.info("training %s on %s for %d steps", run.path, device, training.total_steps)
-        training.run(run, stop, scorer.on_the_way if scorer else None)
+        reason = training.run(run, stop, scorer.on_the_way if scorer else None)
+        if reason is not None:
+            _keep(run, training)
+            return _end(run, runs.FAILED, reason)
         _finish(run, training, scorer)
     except Interrupted as error:
         if training is not None and training.step:
@@ -127,7 +130,9 @@ def _train(
         log.warning("%s: %s; the same command resumes it", run.path, error)
         raise
     except DivergedError as error:
-        training.save_history(run)  # type: ignore[union-attr]
+        assert training is not None
+        training.save_history(run)
+        training.note_divergence(run)
         _plot(run)
         return _end(run, runs.DIVERGED, str(error))
     except Exception as error:
@@ -249,6 +254,7 @@ def _begin(
         seconds={"train": 0.0, "eval": 0.0, "other": 0.0},
         peak_memory_bytes=0,
         parameters=None,
+        diagnosis=[],
     )
     run.write_config(configuration.to_yaml({**config, "force": False}))
     for name, text in records.items():
@@ -260,7 +266,7 @@ def _resume(run: RunDirectory, training: Training) -> None:
     if state is None:
         return
     training.load_state_dict(state)
-    run.write_info(**training.progress())
+    run.write_info(**training.progress(), diagnosis=training.diagnostics.as_dicts())
     log.info("%s: resumed at step %d", run.path, training.step)
 
 
@@ -274,8 +280,17 @@ def _finish(run: RunDirectory, training: Training, scorer: RunScorer | None) -> 
     training.save_history(run)
     if scorer is not None:
         scorer.at_the_end(training, run)
+        final = [record for record in runs.read_scores(run.path) if record["when"] == "final"]
+        training.diagnose(run, [record for record in final if record["weights"] == "last"])
     _plot(run)
     run.write_info(**training.progress())
+
+
+def _keep(run: RunDirectory, training: Training) -> None:
+    """What a stopped run leaves: a checkpoint to look at and to go on from, pictures, plots."""
+    training.save(run)
+    training.write_pictures(run)
+    _plot(run)
 
 
 def _plot(run: RunDirectory) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from ganbench.config import Config, identity
 from ganbench.data import Batches, Dataset, to_uint8
 from ganbench.engine import checkpoint
 from ganbench.engine.clock import Clock
+from ganbench.engine.diagnostics import Diagnostics
+from ganbench.engine.diversity import diversity, probe_inputs, real_distance
 from ganbench.engine.gan import build_gan, build_loss
 from ganbench.engine.images import grid, png, square_grid
 from ganbench.engine.loggers import Logger
@@ -75,12 +77,17 @@ class Training:
         self.images = 0
         self.history: list[list[float]] = []
         self.scores: list[dict[str, Any]] = []
+        self.diagnostics = Diagnostics()
         self._history_written = 0.0
         self._metrics = torch.zeros(train["log_every"], len(METRICS), device=device)
         self._sample_z, self._sample_labels = sample_inputs(config, device)
+        self._probe = probe_inputs(self.gan.z_dim, self.gan.num_classes, device)
+        self._real_distance = real_distance(self.batches.images)
 
-    def run(self, run: RunDirectory, stop: StopSignals, score: Score | None) -> None:
+    def run(self, run: RunDirectory, stop: StopSignals, score: Score | None) -> str | None:
         """Train up to the budget, writing rows, samples and checkpoints into `run` on the way.
+
+        None at the budget's end; before it, why: a failure was found that ``train.stop_on`` names.
 
         Raises:
             DivergedError: within one logging interval of the first non-finite value.
@@ -97,8 +104,12 @@ class Training:
                 if score is not None and self._owes_score():
                     self._require_finite()
                     score(self, run)
+                    self.diagnose(run)
                 if self.step == self.total_steps:
-                    return
+                    return None
+                # Here too: a run resumed where it was stopped goes no further.
+                if reason := self._stop_reason():
+                    return reason
                 with stop.deferred():
                     self.advance()
                     last = self.step == self.total_steps
@@ -140,6 +151,20 @@ class Training:
         run.write_bytes("samples/per_class.png", png(grid(per_class, len(z))))
         fixed_z = self.generate(z.repeat_interleave(len(classes), 0), classes.repeat(len(z)))
         run.write_bytes("samples/fixed_z.png", png(grid(fixed_z, len(classes))))
+
+    def diagnose(self, run: RunDirectory, final: Sequence[dict[str, Any]] = ()) -> None:
+        """Say once what is newly found wrong and write it to run.json; `final` are scores after training."""
+        new = self.diagnostics.update(self.history, [*self.scores, *final])
+        for diagnosis in new:
+            log.warning("step %d: %s; try %s", self.step, diagnosis, diagnosis.fix)
+        if new:
+            run.write_info(diagnosis=self.diagnostics.as_dicts())
+
+    def note_divergence(self, run: RunDirectory) -> None:
+        """Count values that are no numbers among the failures, with the last finite row as evidence."""
+        last = dict(zip(HISTORY_COLUMNS, self.history[-1], strict=True)) if self.history else {}
+        self.diagnostics.diverged(self.step, {name: last[name] for name in ("d_loss", "g_loss") if last})
+        run.write_info(diagnosis=self.diagnostics.as_dicts())
 
     def progress(self) -> dict[str, Any]:
         """The fields of run.json that change while training."""
@@ -197,7 +222,8 @@ class Training:
             ) from error
 
     def _load(self, state: dict[str, Any]) -> None:
-        history = state["history"].tolist()
+        # Rows from before a column was added lack it.
+        history = [row + [math.nan] * (len(HISTORY_COLUMNS) - len(row)) for row in state["history"].tolist()]
         if not 0 <= int(state["step"]) <= self.total_steps:
             raise ValueError(f"step {state['step']} of {self.total_steps}")
         if any(len(row) != len(HISTORY_COLUMNS) for row in history):
@@ -211,6 +237,8 @@ class Training:
         self._metrics.copy_(state["metrics"])
         self.history = history
         self.scores = [{**record, "step": int(record["step"])} for record in state["scores"]]
+        self.diagnostics = Diagnostics()
+        self.diagnostics.update(self.history, self.scores)
         self.clock.seconds.update({name: float(state["seconds"][name]) for name in self.clock.seconds})
         self.step, self.images = int(state["step"]), int(state["images"])
 
@@ -234,13 +262,20 @@ class Training:
         self._require_finite()
         rows = self._interval().double()
         seconds = round(self.clock.read()["train"], 6)
-        self.history.append([self.step, self.images, seconds, *rows.mean(dim=0).tolist()])
+        varied = diversity(self.generate(*self._probe), self._real_distance)
+        self.history.append([self.step, self.images, seconds, *rows.mean(dim=0).tolist(), varied])
         named = dict(zip(HISTORY_COLUMNS[3:], self.history[-1][3:], strict=True))
         self.logger.scalars("train", named, self.step)
         values = ", ".join(f"{name}={value:.4g}" for name, value in self._shown().items())
         log.debug("step %d/%d: %s", self.step, self.total_steps, values)
         if time.monotonic() - self._history_written > HISTORY_SECONDS:
             self._write_history(run)
+        self.diagnose(run)
+
+    def _stop_reason(self) -> str | None:
+        found = self.diagnostics.found
+        named = [found[name] for name in self.config["train"]["stop_on"] or () if name in found]
+        return f"stopped at step {self.step} by train.stop_on: {named[0]}" if named else None
 
     def _write_history(self, run: RunDirectory) -> None:
         run.write_history(self.history)
@@ -274,7 +309,7 @@ class Training:
         if index:
             values, step = rows[index - 1].tolist(), self.step - len(rows) + index
         elif self.history:
-            values, step = self.history[-1][3:], int(self.history[-1][0])
+            values, step = self.history[-1][3 : 3 + len(METRICS)], int(self.history[-1][0])
         else:
             return "no finite values before it"
         shown = ", ".join(f"{name}={v:.6g}" for name, v in zip(METRICS, values, strict=True))

@@ -1,0 +1,116 @@
+"""Diagnostics: names for what goes wrong in a training, found while it happens.
+
+What is found depends on the history and the score records alone, both of which a checkpoint holds: a resumed
+run finds what the whole one would have found. Needs no torch and costs the device nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from ganbench.engine.failures import DIVERGENCE, FAILURES, Failure, Finding, Record, Row
+from ganbench.runs import HISTORY_COLUMNS
+
+BLOCK_STEPS = 50
+"""Rows of history are averaged over at least so many steps, so that rules mean the same at any log_every."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A failure, the step at which it began, the figures that show it, and what to change."""
+
+    name: str
+    step: int
+    evidence: Mapping[str, float]
+    fix: str
+
+    @classmethod
+    def of(cls, failure: Failure, finding: Finding) -> Diagnosis:
+        """What `failure` found."""
+        evidence = {name: _rounded(value) for name, value in finding.evidence.items()}
+        return cls(failure.name, finding.step, evidence, failure.fix)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As run.json holds it."""
+        return {"name": self.name, "step": self.step, "evidence": dict(self.evidence), "fix": self.fix}
+
+    def __str__(self) -> str:
+        figures = ", ".join(f"{name} {value:g}" for name, value in self.evidence.items())
+        return f"{self.name} since step {self.step}{figures and f' ({figures})'}"
+
+
+class Diagnostics:
+    """What has been found so far in a history and score records that only grow."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Diagnosis] = {}
+        self._history: list[Row] = []
+        self._block: list[Sequence[float]] = []
+        self._block_start = 0.0
+        self._rows_seen = 0
+        self._records: list[Record] = []
+
+    def update(self, rows: Sequence[Sequence[float]], records: Sequence[Record]) -> list[Diagnosis]:
+        """Look at what was added since the last call; the failures found for the first time.
+
+        `rows` are in the order of `HISTORY_COLUMNS`. Rows and records are looked at in the order of their
+        steps, a row before a record, as they came while training.
+        """
+        before = set(self.found)
+        for news in self._in_order(rows[self._rows_seen :], records[len(self._records) :]):
+            if isinstance(news, Mapping):
+                self._records.append(news)
+                self._ask(lambda failure: failure.in_scores(self._records))
+            else:
+                self._rows_seen += 1
+                self._add_row(news)
+        return [diagnosis for name, diagnosis in self.found.items() if name not in before]
+
+    def diverged(self, step: int, last: Mapping[str, float]) -> Diagnosis:
+        """Note a training that ended in values that are no numbers; `last` are the last finite figures."""
+        self._note(DIVERGENCE, Finding(step, dict(last)))
+        return self.found[DIVERGENCE.name]
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """What was found, as run.json holds it, in the order of the steps."""
+        return [diagnosis.as_dict() for diagnosis in sorted(self.found.values(), key=lambda d: d.step)]
+
+    @staticmethod
+    def _in_order(
+        rows: Sequence[Sequence[float]], records: Sequence[Record]
+    ) -> Iterator[Sequence[float] | Record]:
+        events: list[tuple[float, int, Any]] = [(row[0], 0, row) for row in rows]
+        events += [(record["step"], 1, record) for record in records]
+        return (event[2] for event in sorted(events, key=lambda event: event[:2]))
+
+    def _add_row(self, row: Sequence[float]) -> None:
+        self._block.append(row)
+        if row[0] - self._block_start < BLOCK_STEPS:
+            return
+        self._history.append(_mean(self._block, self._block_start))
+        self._block, self._block_start = [], row[0]
+        self._ask(lambda failure: failure.in_history(self._history))
+
+    def _ask(self, question: Callable[[Failure], Finding | None]) -> None:
+        for failure in FAILURES:
+            if failure.name not in self.found and (finding := question(failure)):
+                self._note(failure, finding)
+
+    def _note(self, failure: Failure, finding: Finding) -> None:
+        self.found.setdefault(failure.name, Diagnosis.of(failure, finding))
+
+
+def _mean(rows: Sequence[Sequence[float]], start: float) -> dict[str, float]:
+    """One row for several: the last one's counts, and means weighted by the steps each row stands for."""
+    weights = [row[0] - before for row, before in zip(rows, [start, *(r[0] for r in rows)], strict=False)]
+    columns = zip(*rows, strict=True)
+    means = [fmean(column, weights) for column in columns]
+    return {**dict(zip(HISTORY_COLUMNS, means, strict=True)), "step": rows[-1][0]}
+
+
+def _rounded(value: float) -> float:
+    """To four significant digits: evidence is for people."""
+    return float(f"{value:.4g}")

@@ -1,0 +1,281 @@
+"""The failures of GAN training, each a small strategy: since when do the figures show it, if they do?
+
+The history comes in blocks of 50 steps or more, rows of means by the names of history.csv. Every threshold
+is a field; docs/failure_modes.md has the runs they were set on. No rule depends on the name of a loss,
+model or dataset: levels are relative to the run's own start wherever a figure has no natural scale.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean, median
+from typing import Any, ClassVar, NamedTuple
+
+Row = Mapping[str, float]
+History = Sequence[Row]
+Record = Mapping[str, Any]
+
+
+class Finding(NamedTuple):
+    """The step at which a failure began and the figures that show it."""
+
+    step: int
+    evidence: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Base of all failures. Each question gets everything up to now and is asked whenever that grows."""
+
+    name: ClassVar[str]
+    fix: ClassVar[str]
+
+    def in_history(self, history: History) -> Finding | None:
+        """What the blocks of history show; the last one is the newest."""
+        return None
+
+    def in_scores(self, records: Sequence[Record]) -> Finding | None:
+        """What the score records show; the last one is the newest."""
+        return None
+
+
+@dataclass(frozen=True)
+class Collapse(Failure):
+    """The generator makes few different images: all nearly alike, ever fewer, or of a few classes only."""
+
+    name = "collapse"
+    fix = "loss.optimizer.lr=2e-4 'loss.optimizer.betas=[0.5,0.999]', and loss.d_lr no lower than loss.g_lr"
+
+    warm_up: int = 1000
+    """Steps before which every generator makes one blob: healthy MLPs on MNIST stay at 0.17 until then."""
+    lasting: int = 500
+    alike: float = 0.1
+    """Diversity below the 0.15 to 0.5 of untrained generators."""
+    fallen: float = 0.4
+    """Of the best diversity so far; healthy runs never lose half of theirs."""
+    worth_losing: float = 0.3
+    score_warm_up: int = 10_000
+    """Steps before which healthy MLPs make three classes of ten."""
+    few_classes: float = 0.25
+    """Effective number of classes, exp of the histogram's entropy, as a share of all."""
+
+    def in_history(self, history: History) -> Finding | None:
+        """After the warm-up: too little diversity over `lasting` steps, or too little of what it was."""
+        recent = last(history, self.lasting)
+        if not recent or recent[0]["step"] <= self.warm_up:
+            return None
+        now = mean(recent, "diversity")
+        best = max(
+            (v for row in history[: -len(recent)] if not math.isnan(v := row["diversity"])), default=0.0
+        )
+        if now < self.alike:
+            return Finding(since(recent), {"diversity": now})
+        if best >= self.worth_losing and now < self.fallen * best:
+            return Finding(since(recent), {"diversity": now, "diversity_before": best})
+        return None
+
+    def in_scores(self, records: Sequence[Record]) -> Finding | None:
+        """At the end of a long training: a judge sees few classes."""
+        record = records[-1]
+        shares = record["per_class"].get("histogram") or []
+        if record["step"] < self.score_warm_up or not shares:
+            return None
+        effective = math.exp(-sum(share * math.log(share) for share in shares if share > 0))
+        if effective > self.few_classes * len(shares):
+            return None
+        seen = {name: record["values"][name] for name in ("class_kl", "recall") if name in record["values"]}
+        return Finding(record["step"], {"effective_classes": effective, **seen})
+
+
+@dataclass(frozen=True)
+class StrongDiscriminator(Failure):
+    """The discriminator tells nearly every fake from real for long, so that the generator only chases it.
+
+    A Wasserstein critic's logits have no zero: its accuracy says nothing. Its loss is negative where it is
+    ahead; the losses that classify are never so.
+    """
+
+    name = "strong_discriminator"
+    fix = "loss.n_critic=1, loss.d_lr no higher than loss.g_lr, or loss.real_label=0.9"
+
+    lasting: int = 1000
+    accuracy: float = 0.97
+    """Healthy recipes reach 0.96 over so many steps, on the smallest dataset; 0.89 on MNIST."""
+
+    def in_history(self, history: History) -> Finding | None:
+        """Mean accuracy over `lasting` steps, with a loss that classifies."""
+        recent = last(history, self.lasting)
+        if not recent or not (mean(recent, "d_accuracy") >= self.accuracy and mean(recent, "d_loss") >= 0):
+            return None
+        gap = mean(recent, "d_real") - mean(recent, "d_fake")
+        figures = {name: mean(recent, name) for name in ("d_accuracy", "d_loss", "g_grad_norm")}
+        return Finding(since(recent), {**figures, "logit_gap": gap})
+
+
+@dataclass(frozen=True)
+class VanishingGradients(Failure):
+    """The generator's gradient falls to a sliver of what it was at the start and stays there."""
+
+    name = "vanishing_gradients"
+    fix = "loss=bce (non-saturating) in place of a saturating loss, loss.n_critic=1, a lower loss.d_lr"
+
+    lasting: int = 500
+    fraction: float = 0.05
+    """Healthy recipes stay above 0.15 of even their highest."""
+
+    def in_history(self, history: History) -> Finding | None:
+        """Mean norm over the last `lasting` steps against that over the first."""
+        return faded(history, "g_grad_norm", self.lasting, self.fraction)
+
+
+@dataclass(frozen=True)
+class Saturation(Failure):
+    """The discriminator is so sure of everything that its own loss has no gradient left: both stand still."""
+
+    name = "saturation"
+    fix = "loss.real_label=0.9 (label smoothing), a lower loss.d_lr, or loss.critic_norm=spectral"
+
+    lasting: int = 500
+    fraction: float = 0.02
+    accuracy: float = 0.99
+
+    def in_history(self, history: History) -> Finding | None:
+        """Its gradient's norm as the generator's in `VanishingGradients`, and nearly no error left."""
+        found = faded(history, "d_grad_norm", self.lasting, self.fraction)
+        recent = last(history, self.lasting)
+        if not found or mean(recent, "d_accuracy") < self.accuracy:
+            return None
+        return Finding(found.step, {**found.evidence, "d_loss": mean(recent, "d_loss")})
+
+
+@dataclass(frozen=True)
+class Oscillation(Failure):
+    """The logit gap swings: discriminator and generator overtake each other again and again."""
+
+    name = "oscillation"
+    fix = "a lower loss.optimizer.lr, and 'loss.optimizer.betas=[0.5,0.999]' (less momentum)"
+
+    lasting: int = 1000
+    swing: float = 0.5
+    """A swing passes from this share above the mean gap to this share below it."""
+    swings: int = 6
+    noise: float = 0.1
+    """A gap smaller than this share of the logits themselves is none: any noise makes it swing."""
+
+    def in_history(self, history: History) -> Finding | None:
+        """So many swings of the gap, d_real - d_fake, to either side of its mean over `lasting` steps."""
+        recent = last(history, self.lasting)
+        gaps = [row["d_real"] - row["d_fake"] for row in recent]
+        size = fmean(max(abs(row["d_real"]), abs(row["d_fake"])) for row in recent) if recent else 0.0
+        middle = fmean(gaps) if gaps else 0.0
+        if middle <= self.noise * size:
+            return None
+        sides = [math.copysign(1, gap - middle) for gap in gaps if abs(gap - middle) > self.swing * middle]
+        swings = sum(a != b for a, b in pairwise(sides))
+        if swings < self.swings:
+            return None
+        return Finding(since(recent), {"swings": swings, "gap_low": min(gaps), "gap_high": max(gaps)})
+
+
+@dataclass(frozen=True)
+class Divergence(Failure):
+    """The losses run away from where they were, still finite; or a value is no number any more."""
+
+    name = "divergence"
+    fix = "a lower loss.optimizer.lr; for a critic without bound loss=wgan_gp or loss.critic_norm=spectral"
+
+    blocks: int = 5
+    """So many blocks in a row, each larger than the one before."""
+    start: int = 10
+    """So many blocks say what is usual."""
+    times: float = 100.0
+    """Of the usual size, and of 1."""
+
+    def in_history(self, history: History) -> Finding | None:
+        """The larger of both losses by size: growing block by block, and far above what is usual."""
+        if len(history) < self.start + self.blocks:
+            return None
+        usual = max(1.0, median(map(self._size, history[: self.start])))
+        recent = [self._size(row) for row in history[-self.blocks :]]
+        grows = all(a < b for a, b in pairwise(recent))
+        if not grows or recent[-1] < self.times * usual:
+            return None
+        newest = history[-1]
+        return Finding(
+            int(history[-self.blocks]["step"]),
+            {"d_loss": newest["d_loss"], "g_loss": newest["g_loss"], "usual": usual},
+        )
+
+    @staticmethod
+    def _size(row: Row) -> float:
+        return max(abs(row["d_loss"]), abs(row["g_loss"]))
+
+
+@dataclass(frozen=True)
+class GradientExplosion(Failure):
+    """A gradient's norm is suddenly many times what it used to be."""
+
+    name = "gradient_explosion"
+    fix = "a lower loss.optimizer.lr, or loss.critic_norm=spectral"
+
+    before: int = 10
+    """The blocks before it that say what is usual."""
+    times: float = 50.0
+
+    def in_history(self, history: History) -> Finding | None:
+        """Either norm in the newest block against its median over the blocks before."""
+        if len(history) <= self.before:
+            return None
+        for name in ("d_grad_norm", "g_grad_norm"):
+            usual, now = median(row[name] for row in history[-1 - self.before : -1]), history[-1][name]
+            if now > self.times * usual > 0:
+                return Finding(int(history[-1]["step"]), {name: now, "usual": usual})
+        return None
+
+
+DIVERGENCE = Divergence()
+
+FAILURES: tuple[Failure, ...] = (
+    Collapse(),
+    StrongDiscriminator(),
+    VanishingGradients(),
+    Saturation(),
+    Oscillation(),
+    DIVERGENCE,
+    GradientExplosion(),
+)
+
+
+def last(history: History, steps: int) -> History:
+    """The blocks of the last `steps` steps; none where the history is shorter."""
+    if not history or history[-1]["step"] < steps:
+        return ()
+    return history[bisect_right(history, float(history[-1]["step"] - steps), key=lambda row: row["step"]) :]
+
+
+def first(history: History, steps: int) -> History:
+    """The blocks of the first `steps` steps, at least one."""
+    return history[: max(1, bisect_right(history, float(steps), key=lambda row: row["step"]))]
+
+
+def mean(history: History, name: str) -> float:
+    """Mean of a column; NaN, which no threshold is passed by, where a value is missing."""
+    return fmean(row[name] for row in history)
+
+
+def since(history: History) -> int:
+    """The step of the first of these blocks."""
+    return int(history[0]["step"])
+
+
+def faded(history: History, name: str, steps: int, fraction: float) -> Finding | None:
+    """A column whose mean over the last `steps` is below `fraction` of that over the first."""
+    recent = last(history, steps)
+    if not recent or history[-1]["step"] < 2 * steps:
+        return None
+    start, now = mean(first(history, steps), name), mean(recent, name)
+    return Finding(since(recent), {name: now, f"{name}_at_start": start}) if now < fraction * start else None

@@ -1,0 +1,219 @@
+"""Each failure on histories made for it: found at its threshold, not found just short of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ganbench import config
+from ganbench.engine.failures import (
+    FAILURES,
+    Collapse,
+    Divergence,
+    Failure,
+    Finding,
+    GradientExplosion,
+    Oscillation,
+    Saturation,
+    StrongDiscriminator,
+    VanishingGradients,
+)
+
+HEALTHY = {
+    "d_loss": 0.7, "g_loss": 2.0, "d_penalty": 0.0, "d_real": 2.0, "d_fake": -1.5, "d_accuracy": 0.88,
+    "d_grad_norm": 10.0, "g_grad_norm": 5.0, "diversity": 0.6,
+}  # fmt: skip
+
+Row = dict[str, float]
+
+
+def rows(count: int, every: int = 50, start: int = 0, **figures: float) -> list[Row]:
+    """Blocks of history from step `start` on, healthy but for `figures`."""
+    return [{"step": start + every * (i + 1), **HEALTHY, **figures} for i in range(count)]
+
+
+def first_found(failure: Failure, history: list[Row]) -> tuple[int, Finding] | None:
+    """The step at which a failure is found and the finding, asked after every block."""
+    for end in range(1, len(history) + 1):
+        if found := failure.in_history(history[:end]):
+            return int(history[end - 1]["step"]), found
+    return None
+
+
+def test_the_configuration_knows_the_names() -> None:
+    assert tuple(failure.name for failure in FAILURES) == config.FAILURES
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.name)
+def test_the_fix_names_keys_that_exist(failure: Failure) -> None:
+    shipped = config.load_group("loss", "bce")
+    known = {*config.RECIPE_KEYS, *shipped, *(f"optimizer.{key}" for key in shipped["optimizer"])}
+    named = set(re.findall(r"loss\.([a-z_.]*[a-z_])", failure.fix))
+    assert named and named <= known
+
+
+@pytest.mark.parametrize("every", [50, 70, 500, 2000])
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.name)
+def test_a_healthy_history_has_none(failure: Failure, every: int) -> None:
+    assert first_found(failure, rows(100, every)) is None
+    assert failure.in_history([]) is None
+    assert failure.in_history(rows(1)) is None
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.name)
+def test_missing_values_show_nothing(failure: Failure) -> None:
+    """A history from before a column was added has NaN in it."""
+    assert first_found(failure, rows(100, **dict.fromkeys(HEALTHY, math.nan))) is None
+
+
+SICK: dict[type[Failure], tuple[Callable[[float], Row], float, float, int, int]] = {
+    # figures of a value, a value that is found, one that is not, blocks until then, found at
+    Collapse: (lambda v: {"diversity": v}, 0.099, 0.101, 20, 1500),
+    StrongDiscriminator: (lambda v: {"d_accuracy": v}, 0.971, 0.969, 0, 1000),
+}
+
+
+@pytest.mark.parametrize("failure", SICK, ids=lambda failure: failure.name)
+def test_levels(failure: type[Failure]) -> None:
+    figures, sick, well, before, at = SICK[failure]
+    found = first_found(
+        failure(), rows(before, **figures(sick)) + rows(40, start=before * 50, **figures(sick))
+    )
+    assert found is not None and found[0] == at
+    assert first_found(failure(), rows(100, **figures(well))) is None
+
+
+def test_collapse_is_told_from_a_generator_that_only_starts() -> None:
+    collapse = Collapse()
+    start = rows(20, diversity=0.05)
+    assert first_found(collapse, start + rows(50, start=1000)) is None
+    step, finding = first_found(collapse, start + rows(50, start=1000, diversity=0.05))  # type: ignore[misc]
+    assert (step, finding) == (1500, Finding(1050, {"diversity": pytest.approx(0.05)}))
+
+
+@pytest.mark.parametrize("now, found", [(0.23, True), (0.25, False)])
+def test_collapse_is_a_fall_as_well(now: float, found: bool) -> None:
+    history = rows(40) + rows(10, start=2000, diversity=now)
+    finding = Collapse().in_history(history)
+    expected = Finding(2050, {"diversity": pytest.approx(now), "diversity_before": 0.6})
+    assert finding == (expected if found else None)
+    assert Collapse().in_history(history[:-1]) is None, "not yet for 500 steps"
+
+
+def test_diversity_that_was_never_there_cannot_fall() -> None:
+    assert first_found(Collapse(), rows(1, diversity=0.29) + rows(40, start=50, diversity=0.105)) is None
+
+
+def test_a_gap_of_noise_does_not_swing() -> None:
+    """Both logits drift together, as a Wasserstein critic's or a beaten discriminator's do."""
+    history = [row | {"d_real": row["d_real"] + 50, "d_fake": 50.0} for row in swinging(2, 0.9)]
+    assert Oscillation().in_history(history) is None
+
+
+def record(step: int, histogram: list[float], **values: float) -> dict[str, Any]:
+    return {"step": step, "values": values, "per_class": {"histogram": histogram} if histogram else {}}
+
+
+@pytest.mark.parametrize(
+    "histogram, step, effective",
+    [
+        ([1.0] + [0.0] * 9, 10_000, 1.0),
+        ([0.5, 0.5] + [0.0] * 8, 10_000, 2.0),
+        ([1 / 3] * 3 + [0.0] * 7, 10_000, None),
+        ([0.1] * 10, 10_000, None),
+        ([1.0] + [0.0] * 9, 9_999, None),
+        ([], 10_000, None),
+    ],
+)
+def test_few_classes(histogram: list[float], step: int, effective: float | None) -> None:
+    finding = Collapse().in_scores([record(step, histogram, class_kl=1.5, recall=0.01, fid=9.0)])
+    if effective is None:
+        assert finding is None
+    else:
+        figures = {"effective_classes": pytest.approx(effective), "class_kl": 1.5, "recall": 0.01}
+        assert finding == Finding(10_000, figures)
+
+
+def test_a_strong_discriminator_is_shown_by_its_figures() -> None:
+    history = rows(20, d_accuracy=1.0, d_loss=0.01, d_real=12.0, d_fake=-8.0)
+    finding = StrongDiscriminator().in_history(history)
+    assert finding is not None and finding.step == 50
+    assert finding.evidence == pytest.approx(
+        {"d_accuracy": 1.0, "d_loss": 0.01, "g_grad_norm": 5.0, "logit_gap": 20.0}
+    )
+    assert StrongDiscriminator().in_history(history[:19]) is None
+
+
+def test_a_critic_has_no_accuracy() -> None:
+    """A Wasserstein critic's loss is negative, and its logits have no zero."""
+    assert first_found(StrongDiscriminator(), rows(40, d_accuracy=1.0, d_loss=-3.0)) is None
+
+
+@pytest.mark.parametrize("norm, found", [(0.249, True), (0.251, False)])
+def test_vanishing_gradients(norm: float, found: bool) -> None:
+    history = rows(10) + rows(10, start=500, g_grad_norm=norm)
+    finding = VanishingGradients().in_history(history)
+    expected = Finding(550, {"g_grad_norm": pytest.approx(norm), "g_grad_norm_at_start": 5.0})
+    assert finding == (expected if found else None)
+    assert VanishingGradients().in_history(history[:-1]) is None
+
+
+@pytest.mark.parametrize(
+    "norm, accuracy, found", [(0.19, 1.0, True), (0.21, 1.0, False), (0.19, 0.98, False)]
+)
+def test_saturation(norm: float, accuracy: float, found: bool) -> None:
+    history = rows(10) + rows(10, start=500, d_grad_norm=norm, d_accuracy=accuracy, d_loss=1e-5)
+    finding = Saturation().in_history(history)
+    assert (finding is not None) == found
+    if finding:
+        assert finding.step == 550 and finding.evidence["d_loss"] == pytest.approx(1e-5)
+
+
+def test_divergence_needs_growth_and_size() -> None:
+    def growing(top: float, blocks: int = 5) -> list[Row]:
+        return [
+            row | {"d_loss": -top * 2.0 ** (i - blocks + 1)}
+            for i, row in enumerate(rows(blocks, start=500))
+        ]  # fmt: skip
+
+    assert first_found(Divergence(), rows(10) + growing(199.0)) is None
+    step, finding = first_found(Divergence(), rows(10) + growing(201.0))  # type: ignore[misc]
+    assert (step, finding.step) == (750, 550)
+    assert finding.evidence == {"d_loss": -201.0, "g_loss": 2.0, "usual": 2.0}
+    large_but_steady = rows(10) + rows(20, start=500, d_loss=1e4)
+    assert first_found(Divergence(), large_but_steady) is None
+
+
+@pytest.mark.parametrize("column", ["d_grad_norm", "g_grad_norm"])
+def test_gradient_explosion(column: str) -> None:
+    usual, times = HEALTHY[column], GradientExplosion().times
+    for factor, found in ((1.01, True), (0.99, False)):
+        history = [*rows(10), *rows(1, start=500, **{column: factor * times * usual})]
+        finding = GradientExplosion().in_history(history)
+        assert (finding is not None) == found
+        if finding:
+            assert finding == Finding(550, {column: factor * times * usual, "usual": usual})
+    early = [*rows(9), *rows(1, start=450, **{column: 1e9})]
+    assert GradientExplosion().in_history(early) is None, "too soon to know what is usual"
+
+
+def swinging(period: int, swing: float, blocks: int = 20) -> list[Row]:
+    """A gap of 4 that swings up and down by a share `swing` of it, `period` blocks to either side."""
+    gaps = [4 * (1 + swing * (1 if i // period % 2 else -1)) for i in range(blocks)]
+    return [row | {"d_real": gap, "d_fake": 0.0} for row, gap in zip(rows(blocks), gaps, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "period, swing, found", [(2, 0.6, True), (2, 0.4, False), (3, 0.6, True), (4, 0.6, False)]
+)
+def test_oscillation(period: int, swing: float, found: bool) -> None:
+    finding = Oscillation().in_history(swinging(period, swing))
+    assert (finding is not None) == found
+    if finding:
+        assert finding.step == 50
+        assert finding.evidence["swings"] == 20 // period - (20 % period == 0)
+        assert (finding.evidence["gap_low"], finding.evidence["gap_high"]) == pytest.approx((1.6, 6.4))
