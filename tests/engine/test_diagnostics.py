@@ -158,12 +158,12 @@ def test_a_diagnosis_in_words_and_in_json() -> None:
     rows = [[50.0 * (i + 1), 0, 0, *[1.0] * 9] for i in range(11)]
     rows[-1][HISTORY_COLUMNS.index("g_grad_norm")] = 123456.0
     (diagnosis,) = found.update(rows, [])
-    assert str(diagnosis) == "gradient_explosion since step 550 (g_grad_norm 123500, usual 1)"
+    assert str(diagnosis) == "gradient_explosion since step 550 (g_grad_norm 123500, largest_before 1)"
     assert found.as_dicts() == [
         {
             "name": "gradient_explosion",
             "step": 550,
-            "evidence": {"g_grad_norm": 123500.0, "usual": 1.0},
+            "evidence": {"g_grad_norm": 123500.0, "largest_before": 1.0},
             "fix": GradientExplosion.fix,
         }
     ]

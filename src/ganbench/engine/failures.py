@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any, ClassVar, NamedTuple
 
 Row = Mapping[str, float]
@@ -183,57 +183,45 @@ class Oscillation(Failure):
 
 @dataclass(frozen=True)
 class Divergence(Failure):
-    """The losses run away from where they were, still finite; or a value is no number any more."""
+    """The losses have run away, still finite, and do not come back; or a value is no number any more."""
 
     name = "divergence"
     fix = "a lower loss.optimizer.lr; for a critic without bound loss=wgan_gp or loss.critic_norm=spectral"
 
-    blocks: int = 5
-    """So many blocks in a row, each larger than the one before."""
-    start: int = 10
-    """So many blocks say what is usual."""
-    times: float = 100.0
-    """Of the usual size, and of 1."""
+    lasting: int = 200
+    size: float = 1000.0
+    """Of the larger loss, in every block; the largest of a healthy run was 14."""
 
     def in_history(self, history: History) -> Finding | None:
-        """The larger of both losses by size: growing block by block, and far above what is usual."""
-        if len(history) < self.start + self.blocks:
+        """The larger of both losses, by size, over `lasting` steps."""
+        recent = last(history, self.lasting)
+        sizes = [max(abs(row["d_loss"]), abs(row["g_loss"])) for row in recent]
+        if not sizes or not min(sizes) >= self.size:
             return None
-        usual = max(1.0, median(map(self._size, history[: self.start])))
-        recent = [self._size(row) for row in history[-self.blocks :]]
-        grows = all(a < b for a, b in pairwise(recent))
-        if not grows or recent[-1] < self.times * usual:
-            return None
-        newest = history[-1]
-        return Finding(
-            int(history[-self.blocks]["step"]),
-            {"d_loss": newest["d_loss"], "g_loss": newest["g_loss"], "usual": usual},
-        )
-
-    @staticmethod
-    def _size(row: Row) -> float:
-        return max(abs(row["d_loss"]), abs(row["g_loss"]))
+        return Finding(since(recent), {name: recent[-1][name] for name in ("d_loss", "g_loss")})
 
 
 @dataclass(frozen=True)
 class GradientExplosion(Failure):
-    """A gradient's norm is suddenly many times what it used to be."""
+    """A gradient's norm is suddenly many times what it ever was."""
 
     name = "gradient_explosion"
     fix = "a lower loss.optimizer.lr, or loss.critic_norm=spectral"
 
-    before: int = 10
-    """The blocks before it that say what is usual."""
-    times: float = 50.0
+    before: int = 2
+    """Blocks before it, at least: the first steps of all may do anything."""
+    times: float = 10.0
+    norm: float = 100.0
+    """A gradient that comes back from having vanished explodes by any measure; it is still none to fear."""
 
     def in_history(self, history: History) -> Finding | None:
-        """Either norm in the newest block against its median over the blocks before."""
+        """Either norm in the newest block against its largest before."""
         if len(history) <= self.before:
             return None
         for name in ("d_grad_norm", "g_grad_norm"):
-            usual, now = median(row[name] for row in history[-1 - self.before : -1]), history[-1][name]
-            if now > self.times * usual > 0:
-                return Finding(int(history[-1]["step"]), {name: now, "usual": usual})
+            largest, now = max(row[name] for row in history[:-1]), history[-1][name]
+            if now > max(self.norm, self.times * largest):
+                return Finding(since(history[-1:]), {name: now, "largest_before": largest})
         return None
 
 
