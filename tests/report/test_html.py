@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -109,3 +110,13 @@ def test_browser_shows_the_page_without_errors(page: str, tmp_path: Path) -> Non
         grey = shot.convert("L")
         dark = sum(grey.histogram()[:128]) / (grey.width * grey.height)
     assert 0.005 < dark < 0.5  # text and bars on white
+
+
+def test_a_diagnosis_is_shown_with_its_evidence(root: Path) -> None:
+    path = synthetic.completed(root) / "run.json"
+    entry = {"name": "collapse", "step": 1050, "evidence": {"diversity": 0.02}, "fix": "loss.g_lr=2e-4"}
+    odd = [{"name": EVIL, "step": EVIL, "evidence": {EVIL: EVIL}, "fix": EVIL}, {"evidence": 3}, 7]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"diagnosis": [entry, *odd]}))
+    page = render(compare(Options(roots=[root])), "html")
+    assert "since step 1050: diversity 0.02; try loss.g_lr=2e-4" in page
+    assert "<script" not in page and EVIL not in page

@@ -33,6 +33,7 @@ def test_one_row_for_each_run_weights_and_protocol(filled: Path) -> None:
         (2, "", None),
     ]
     assert rows[-1]["reason"] == "out of memory"
+    assert {row["diagnosis"] for row in rows} == {""}
     assert rows[0]["config.loss.optimizer.betas"] == "[0.5, 0.999]"
     assert rows[0]["protocol.reference.split"] == rows[0]["split"] == "test"
     assert (rows[0]["seconds"], rows[0]["images_per_second"]) == (45.6, pytest.approx(256_000 / 45.6))
@@ -76,3 +77,10 @@ def test_rows_are_json(filled: Path) -> None:
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no runs found"):
         ganbench.load_runs(tmp_path)
+
+
+def test_a_diagnosis_is_a_column(root: Path) -> None:
+    path = synthetic.completed(root) / "run.json"
+    entries = [{"name": name, "step": 50, "evidence": {}, "fix": ""} for name in ("collapse", "oscillation")]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"diagnosis": entries}))
+    assert {row["diagnosis"] for row in ganbench.load_runs(root, as_frame=False)} == {"collapse, oscillation"}
