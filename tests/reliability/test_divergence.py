@@ -18,7 +18,7 @@ from ganbench import runs
 from ganbench.cli import main
 from ganbench.config import Config, compose
 from ganbench.engine.signals import Interrupted
-from ganbench.engine.step import Step
+from ganbench.engine.step import METRICS, Step
 from ganbench.generator import load_generator
 from ganbench.runs import CHECKPOINT
 from ganbench.session import run_path, train_run
@@ -61,7 +61,7 @@ def test_found_within_one_interval_with_step_and_last_values(
     (last,) = re.findall(r"last finite values \(step (\d+)\): (.*)", reason)
     assert int(last[0]) == (9 if kind == "weight" else 7)
     values = dict(re.findall(r"(\w+)=([^,]+)", last[1]))
-    assert set(values) == set(runs.HISTORY_COLUMNS[3:])
+    assert set(values) == set(METRICS)
     assert all(math.isfinite(float(value)) for value in values.values())
     assert [row["step"] for row in record.history] == [3, 6]
     assert all(math.isfinite(value) for row in record.history for value in row.values())
