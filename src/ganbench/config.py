@@ -485,7 +485,7 @@ def _check_ranges(config: Config) -> None:
     for failure in config["train"]["stop_on"] or ():
         if failure not in FAILURES:
             raise ConfigError(
-                f"train.stop_on={failure}: unknown failure; a list of any of {', '.join(FAILURES)}, or []"
+                f"train.stop_on={failure}: unknown failure; a list of any of {', '.join(FAILURES)}, or null"
             )
     batch_size, num_train = config["train"]["batch_size"], config["dataset"]["num_train"]
     if batch_size > num_train:
