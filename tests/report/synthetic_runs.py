@@ -183,7 +183,8 @@ def history(folder: Path, rows: int = 200, seed: int = 0, scale: float = 1.0) ->
     step = np.arange(1, rows + 1) * 10
     fall = np.exp(-step / step[-1] * 3)
     columns = [step, step * 128, step / 20, scale * (0.5 + fall + 0.2 * rng.standard_normal(rows))]
-    columns += [scale * (1.5 - fall + 0.3 * rng.standard_normal(rows))] + [np.zeros(rows)] * (len(HISTORY_COLUMNS) - 5)
+    columns += [scale * (1.5 - fall + 0.3 * rng.standard_normal(rows))]
+    columns += [np.zeros(rows)] * (len(HISTORY_COLUMNS) - len(columns))
     lines = [",".join(HISTORY_COLUMNS)]
     lines += [",".join(str(float(value)) for value in row) for row in zip(*columns, strict=True)]
     (folder / "history.csv").write_text("\n".join(lines) + "\n")
