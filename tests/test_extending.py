@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -41,6 +42,27 @@ def test_it_trains(
     assert record.info["name"]["loss"] == "exponential" and record.config["loss"]["scale"] == 0.25
     assert record.history[-1]["step"] == 2
     assert str(EXTENSION) in sys.path
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """The folder that docs/extending.md builds: each code block that begins with its path."""
+    text = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
+    for name, content in re.findall(r"```\w+\n# (mine/[\w./]+)\n(.*?)```", text, flags=re.DOTALL):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return tmp_path / "mine"
+
+
+def test_the_page_trains_word_for_word(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(mine.parent)
+    small = ["train.steps=2", "train.batch_size=4", "eval.enabled=false"]
+    chosen = ["loss=margin", "model=tiny", "dataset=stripes"]
+    assert main(["train", "--config-dir", "mine", *chosen, *small]) == 0
+    (path,) = find_runs("outputs")
+    assert path.parts[1:4] == ("stripes", "tiny", "margin")
+    assert read_run(path).info["steps_done"] == 2
 
 
 def test_its_mistakes_are_named(
