@@ -148,7 +148,7 @@ BAD = {
     "loss.optimizer.lr=-1": ("loss.optimizer.lr=-1", "positive"),
     "loss.n_critic=0": ("loss.n_critic=0", "at least 1"),
     "seed=-1": ("seed=-1", "at least 0"),
-    "seed=text": ("seed=text", "Integer"),
+    "seed=text": ("seed=text", "must be an integer"),
     "device=cuda:99": ("device=cuda:99", "device=cpu"),
     "device=gpu": ("device=gpu", "auto, cpu, cuda, cuda:N or mps"),
     "loss=wgan_clip loss.critic_norm=spectral": ("loss.critic_norm=spectral", "none, batch, layer"),

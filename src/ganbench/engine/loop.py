@@ -222,8 +222,7 @@ class Training:
             ) from error
 
     def _load(self, state: dict[str, Any]) -> None:
-        # Rows from before a column was added lack it.
-        history = [row + [math.nan] * (len(HISTORY_COLUMNS) - len(row)) for row in state["history"].tolist()]
+        history = [_widened(row) for row in state["history"].tolist()]
         if not 0 <= int(state["step"]) <= self.total_steps:
             raise ValueError(f"step {state['step']} of {self.total_steps}")
         if any(len(row) != len(HISTORY_COLUMNS) for row in history):
@@ -317,6 +316,11 @@ class Training:
 
     def _shown(self) -> dict[str, float]:
         return dict(zip(("d_loss", "g_loss"), self.history[-1][3:5], strict=True))
+
+
+def _widened(row: list[float]) -> list[float]:
+    """A row of the history with a NaN for the column that it lacks when it is from before `diversity`."""
+    return [*row, math.nan] if len(row) == len(HISTORY_COLUMNS) - 1 else row
 
 
 def count_steps(config: Config, batches: Batches) -> int:
