@@ -23,7 +23,7 @@ demo: install
 	$(BIN)/ganbench train +experiment=demo
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install
 	$(BIN)/ruff check .

@@ -358,7 +358,12 @@ class _logged_to:
         self.path = path
 
     def __enter__(self) -> None:
-        self._handler = logging.FileHandler(self.path, encoding="utf-8")
+        try:
+            self._handler = logging.FileHandler(self.path, encoding="utf-8")
+        except OSError as error:
+            raise RunError(
+                f"{self.path}: cannot be written: {error.strerror}; move it away, or choose another folder"
+            ) from error
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._logger = logging.getLogger("ganbench")
         self._level = self._logger.level

@@ -16,6 +16,7 @@ from ganbench import runs
 from ganbench.cli import main
 from ganbench.config import Config
 from ganbench.engine.checkpoint import load_latest
+from ganbench.errors import RunError
 from ganbench.session import run_path, train_run
 
 
@@ -143,3 +144,12 @@ def test_nothing_is_called_complete_that_could_not_be_written(
         outcome = train_run(plain)
     assert not outcome.ok
     assert train_run(plain).ok
+
+
+def test_a_folder_in_the_place_of_the_log_is_named(plain: Config) -> None:
+    assert train_run(plain).ok
+    log = run_path(plain) / "train.log"
+    log.unlink()
+    log.mkdir()
+    with pytest.raises(RunError, match=r"train.log: cannot be written: Is a directory; move it away"):
+        train_run({**plain, "force": True})
