@@ -65,6 +65,23 @@ def test_the_page_trains_word_for_word(mine: Path, monkeypatch: pytest.MonkeyPat
     assert read_run(path).info["steps_done"] == 2
 
 
+def test_a_loss_may_have_fields_of_any_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fancy.py").write_text(
+        "from dataclasses import dataclass, field\n"
+        "from ganbench.losses import Hinge\n"
+        "@dataclass(frozen=True)\n"
+        "class Fancy(Hinge):\n"
+        "    scale: float = 1.0\n"
+        "    weights: list[float] = field(default_factory=lambda: [1.0])\n"
+        "    made: float = field(init=False, default=3.0)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = compose(["loss=hinge", "dataset=digits"])
+    config["loss"] = {**config["loss"], "_target_": "fancy.Fancy", "scale": 2}
+    loss = build_loss(config)
+    assert (loss.scale, loss.weights, loss.made) == (2.0, [1.0], 3.0)  # type: ignore[attr-defined]
+
+
 def test_its_mistakes_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -337,8 +337,6 @@ def _refuse_idle_model_keys(composed: DictConfig) -> None:
 def typed(schema: type, values: Mapping[str, Any], group: str, known: Iterable[str] = ()) -> Config:
     """`values` in the types that the dataclass `schema` declares, its defaults for what they lack.
 
-    A schema with types that a configuration cannot hold leaves them as they are.
-
     Raises:
         ConfigError: an unknown or missing key, or a value of another type.
     """
@@ -353,12 +351,25 @@ def typed(schema: type, values: Mapping[str, Any], group: str, known: Iterable[s
     for name in names:
         if name not in values:
             raise ConfigError(f"{prefix}{name}: missing; give it a value")
+    return converted(schema, values, group)
+
+
+def converted(schema: type, values: Mapping[str, Any], group: str) -> Config:
+    """`values` in the types that the dataclass `schema` declares; those of no field stay as they are.
+
+    So do all of a schema with types that a configuration cannot hold.
+
+    Raises:
+        ConfigError: a value of another type.
+    """
+    prefix = f"{group}." if group else ""
     try:
         node = OmegaConf.structured(schema)
     except OmegaConfBaseException:
         return dict(values)
     OmegaConf.set_readonly(node, False)  # that of a frozen dataclass is
-    for field in fields(schema):
+    given = [field for field in fields(schema) if field.name in values]
+    for field in given:
         value, wanted = values[field.name], _TYPES.get(str(getattr(field.type, "__name__", field.type)))
         refusal = ConfigError(f"{prefix}{field.name}={_shown(value)}: must be {wanted or field.type}")
         if wanted and wanted.startswith("an integer") and isinstance(value, bool):
@@ -367,7 +378,8 @@ def typed(schema: type, values: Mapping[str, Any], group: str, known: Iterable[s
             node.merge_with({field.name: value})
         except OmegaConfBaseException as error:
             raise refusal from error
-    return dict(OmegaConf.to_container(node))  # type: ignore[arg-type]
+    plain = OmegaConf.to_container(node)
+    return {**values, **{field.name: plain[field.name] for field in given}}  # type: ignore[call-overload,index]
 
 
 _TYPES = {
@@ -529,7 +541,7 @@ def _bind(key: str, target: Callable[..., Any], arguments: Config, supplied: set
     accepted = [name for name in parameters if name not in supplied and name != "self"]
     for name in arguments:
         if name not in accepted and not open_ended:
-            close = difflib.get_close_matches(name, accepted, n=1)
+            close = difflib.get_close_matches(str(name), accepted, n=1)
             hint = f"did you mean {key}.{close[0]}?" if close else f"it takes {', '.join(accepted)}"
             raise ConfigError(
                 f"{key}.{name}: unknown key for {target.__name__}; {hint} (remove one with ~{key}.{name})"

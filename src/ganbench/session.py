@@ -137,13 +137,15 @@ def _train(
         return _end(run, runs.DIVERGED, str(error))
     except Exception as error:
         log.debug("failed", exc_info=True)
-        if training is not None:
+        # A state that was not resumed has no history yet: that on the disk is better.
+        if training is not None and training.step:
             with contextlib.suppress(OSError):  # it may be why the run failed
                 training.save_history(run)
         return _end(run, runs.FAILED, _why(error))
     finally:
         if training is not None:
-            training.logger.close()
+            with contextlib.suppress(OSError):  # a full disk must not take the place of the outcome
+                training.logger.close()
     return _end(run, runs.COMPLETED, None)
 
 

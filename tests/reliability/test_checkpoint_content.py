@@ -46,8 +46,10 @@ def test_wrong_content_is_a_reason(plain: Config, stopped: Path, key: str, value
     assert key in state
     state.update({key: value})
     (stopped / CHECKPOINT).write_bytes(to_bytes(state))
+    history = (stopped / "history.csv").read_text()
     outcome = train_run(plain)
     assert outcome.status == runs.FAILED
+    assert (stopped / "history.csv").read_text() == history, "what was recorded is not lost"
     assert "the checkpoint does not fit the run" in (outcome.reason or "")
     assert "force=true" in (outcome.reason or "")
     assert train_run({**plain, "force": True}).ok

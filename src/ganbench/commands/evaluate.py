@@ -119,23 +119,29 @@ class _Scorer:
         """The run's configuration under the changes asked for, checked."""
         from ganbench.config import require_trusted, validate
 
+        where = record.path / "config.yaml"
         try:
             if not self.trust:
                 require_trusted(record.config)
             validate(record.config)
         except ConfigError as error:
-            raise _RefusedRunError(f"{record.path / 'config.yaml'}: {error}") from error
+            raise _RefusedRunError(f"{where}: {error}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{where}: damaged: {error!r}") from error
         try:
             return validate(_changed({**record.config, "device": "auto"}, self.changes))
         except (KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{record.path / 'config.yaml'}: damaged: {error!r}") from error
+            raise ConfigError(f"{', '.join(self.changes)}: no such key ({error!r})") from error
 
     def _which(self, record: RunRecord) -> list[str]:
         from ganbench.runs import GENERATOR
 
         if self.weights != "all":
             return [self.weights]
-        return ["last", *(name for name in ("best", "ema") if (record.path / GENERATOR[name]).exists())]
+        there = ["best"] if (record.path / GENERATOR["best"]).exists() else []
+        # An unfinished run has its average in the checkpoint alone.
+        averaged = (record.config.get("remedy") or {}).get("ema_decay") is not None
+        return ["last", *there, *(["ema"] if averaged else [])]
 
     def _score(self, record: RunRecord, config: Config, weights: str) -> dict[str, Any]:
         from ganbench.generator import load_generator

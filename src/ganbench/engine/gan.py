@@ -16,11 +16,10 @@ from torch.nn.utils import parametrize
 from ganbench.config import (
     NORM_CHOICES,
     Config,
+    converted,
     instantiate,
     loss_parameters,
     resolve_target,
-    typed,
-    without,
 )
 from ganbench.engine.device import memory_format, physical_memory
 from ganbench.engine.remedies import averaged, check_remedies, fit_discriminator
@@ -95,7 +94,7 @@ def build_loss(config: Config) -> Loss:
     node = loss_parameters(config["loss"])
     strategy = resolve_target(node["_target_"])
     if isinstance(strategy, type) and is_dataclass(strategy):
-        node = {**node, **typed(strategy, without(node, ["_target_"]), "loss")}
+        node = converted(strategy, node, "loss")
     for name, value in node.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"loss.{name}={value}: must be finite")

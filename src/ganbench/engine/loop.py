@@ -68,7 +68,7 @@ class Training:
             loss["reuse_fakes"],
             loss["d_loss_weight"],
             remedy["pack"],
-            generator_objective(remedy, strategy, self.gan.discriminator),
+            generator_objective(remedy, strategy, self.gan.discriminator, loss["d_loss_weight"]),
         )
         self.total_steps = count_steps(config, self.batches)
         self.clock = Clock(device)

@@ -145,6 +145,7 @@ class Unrolled:
     loss: Loss
     steps: int
     lr: float
+    d_loss_weight: float = 1.0
 
     def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
         """The objective before the discriminator of the future."""
@@ -162,19 +163,21 @@ class Unrolled:
         return lambda x, labels: functional_call(self.discriminator, parameters, (x, labels))
 
     def _d_objective(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
-        d_loss = self.loss.d_loss(critic(*real).float(), critic(*fake).float())
+        d_loss = self.d_loss_weight * self.loss.d_loss(critic(*real).float(), critic(*fake).float())
         with float32(real[0].device):
             penalty = self.loss.penalty(lambda x: critic(x, real[1]), real[0], fake[0].to(real[0].dtype))
         return d_loss if penalty is None else d_loss + penalty
 
 
-def generator_objective(remedy: Config, loss: Loss, discriminator: nn.Module) -> GeneratorObjective:
-    """What the generator minimises under `remedy`."""
+def generator_objective(
+    remedy: Config, loss: Loss, discriminator: nn.Module, d_loss_weight: float = 1.0
+) -> GeneratorObjective:
+    """What the generator minimises under `remedy`, against a discriminator with a loss of that weight."""
     objective: GeneratorObjective
     objective = FeatureMatching(discriminator) if remedy["feature_matching"] else Adversarial(loss)
     if not remedy["unroll"]:
         return objective
-    return Unrolled(objective, discriminator, loss, remedy["unroll"], remedy["unroll_lr"])
+    return Unrolled(objective, discriminator, loss, remedy["unroll"], remedy["unroll_lr"], d_loss_weight)
 
 
 # --- around the generator ---------------------------------------------------------------------------
