@@ -181,8 +181,11 @@ def test_a_look_at_the_lock_does_not_stop_a_writer(run: Path, monkeypatch: pytes
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     reader = threading.Timer(0.05, os.close, [descriptor])
     reader.start()
-    RunDirectory(run).open().close()
+    directory = RunDirectory(run).open()
     reader.join()
+    assert f"process {os.getpid()}" in (holder(run) or ""), "held once the reader has looked"
+    directory.close()
+    assert holder(run) is None
 
 
 def test_a_refused_run_leaves_no_folder(tmp_path: Path) -> None:

@@ -334,6 +334,7 @@ def git_state() -> dict[str, Any] | None:
     source = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:
+        """What git prints; raises where it fails or is absent."""
         return subprocess.run(
             ["git", "-C", str(source), *arguments],
             capture_output=True,

@@ -117,21 +117,6 @@ def test_a_stopped_process_still_holds_its_run(tmp_path: Path, plain: Config, lo
         faults.finish(child)
 
 
-def test_a_reader_does_not_keep_a_run_from_starting(tmp_path: Path) -> None:
-    """Whoever asks for the holder has the lock for a moment; a start must not take that for work."""
-    import fcntl
-    import threading
-
-    path = tmp_path / "run"
-    RunDirectory(path).open().close()
-    reader = os.open(path / ".lock", os.O_RDONLY)
-    fcntl.flock(reader, fcntl.LOCK_SH)
-    timer = threading.Timer(0.06, os.close, [reader])
-    timer.start()
-    RunDirectory(path).open().close()
-    timer.join()
-
-
 def test_another_run_in_the_same_folder_is_never_taken_for_this_one(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

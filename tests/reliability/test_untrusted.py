@@ -216,7 +216,9 @@ def test_a_dataset_from_somewhere_else_is_not_fetched(
         }
 
     reconfigure(run, point_outside)
+    before = sorted(outside.rglob("*"))
     refused("evaluate", run, capsys=capsys)
+    assert sorted(outside.rglob("*")) == before
 
 
 def test_trust_is_asked_for_and_given(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
