@@ -320,7 +320,7 @@ def test_validate_names_a_missing_key(base: Config) -> None:
         "torch.optim.lr_scheduler.StepLR",
         "torch.load",
         "builtins.eval",
-        "ganbench.models.cgan.icnr_",
+        "ganbench.models.cgan.first_and_last",
     ],
 )
 def test_untrusted_targets_are_refused_anywhere(target: str, base: Config) -> None:

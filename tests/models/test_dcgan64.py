@@ -67,7 +67,7 @@ def test_shapes_and_range(model: str, norm: str, configure: Any) -> None:
 def test_it_starts_from_small_normal_weights_and_has_no_biases(model: str, gan_of: Any) -> None:
     gan = build(model, gan_of)
     modules = [*gan.generator.modules(), *gan.discriminator.modules()]
-    convolutions = [m for m in modules if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+    convolutions = [m for m in modules if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))]
     norms = [m for m in modules if isinstance(m, nn.BatchNorm2d)]
     assert (len(convolutions), len(norms)) == (10, 7)
     assert all(convolution.bias is None for convolution in convolutions)
@@ -85,7 +85,7 @@ def test_the_label_is_concatenated_with_the_latent(gan_of: Any) -> None:
         images = generator(z[:1].expand(2, -1), labels)
         assert not torch.allclose(images[0], images[1], atol=1e-4)
         generator.embedding.weight.zero_()
-        expected = generator.body.layers(torch.cat([z, torch.zeros(2, 10)], 1)[:, :, None, None])
+        expected = generator.body.layers(torch.cat([z, torch.zeros(2, 10)], 1))
         assert torch.equal(generator(z, labels), expected)
 
 

@@ -8,41 +8,50 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import conv2d, conv_transpose2d, pixel_shuffle
 
 from ganbench.engine.gan import GAN
-from ganbench.models.layers import Dropout, icnr_, normalised
+from ganbench.models.layers import Dropout, Project, SubPixelConv2d, normalised
 
 
-@pytest.mark.parametrize("upscale", [2, 3])
-def test_icnr_starts_as_nearest_neighbour_upscaling(upscale: int) -> None:
+def test_projection_is_the_transposed_convolution_of_a_single_pixel() -> None:
+    project = Project(5, 3, 4)
+    z = torch.randn(2, 5)
+    weight = project.weight.view(4, 4, 3, 5).permute(3, 2, 0, 1)
+    bias = project.bias.view(4, 4, 3).permute(2, 0, 1)
+    expected = conv_transpose2d(z[:, :, None, None], weight) + bias
+    torch.testing.assert_close(project(z), expected)
+    assert project(z).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_sub_pixel_convolution_is_pixel_shuffle_of_reordered_channels() -> None:
+    """`torch.nn.PixelShuffle` reads the channels as (channel, row, column), not (row, column, channel)."""
     torch.manual_seed(0)
-    convolution = icnr_(nn.Conv2d(3, 4 * upscale**2, 3, padding=1), upscale)
-    x = torch.randn(2, 3, 5, 5)
-    shuffled = nn.PixelShuffle(upscale)(convolution(x))
-    blocks = shuffled.unflatten(2, (5, upscale)).unflatten(4, (5, upscale))
+    layer = SubPixelConv2d(3, 5)
+    nn.init.normal_(layer.weight)
+    nn.init.normal_(layer.bias)
+    order = torch.arange(20).view(2, 2, 5).permute(2, 0, 1).flatten()
+    x = torch.randn(2, 3, 6, 7)
+    convolved = conv2d(x, layer.weight[order], layer.bias[order], padding=1)
+    torch.testing.assert_close(layer(x), pixel_shuffle(convolved, 2))
+
+
+def test_sub_pixel_convolution_starts_as_nearest_neighbour_upscaling() -> None:
+    torch.manual_seed(0)
+    pixels = SubPixelConv2d(3, 4)(torch.randn(2, 3, 5, 5))
+    blocks = pixels.unflatten(2, (5, 2)).unflatten(4, (5, 2))
     assert torch.equal(blocks, blocks[:, :, :, :1, :, :1].expand_as(blocks))
     assert blocks.std() > 0.1
 
 
-def test_icnr_draws_each_kernel_from_kaiming() -> None:
+def test_sub_pixel_convolution_draws_each_kernel_from_kaiming() -> None:
     """Standard deviation sqrt(2 / fan_in), five standard errors of the 256·64·9 independent draws."""
     torch.manual_seed(0)
-    weight = icnr_(nn.Conv2d(64, 1024, 3)).weight
+    weight = SubPixelConv2d(64, 256).weight
     count = weight.numel() / 4
     expected = math.sqrt(2 / (64 * 9))
     assert weight.std().item() == pytest.approx(expected, abs=5 * expected / math.sqrt(2 * count))
     assert weight.mean().item() == pytest.approx(0, abs=5 * expected / math.sqrt(count))
-
-
-def test_generator_of_cgan_has_no_checkerboard_at_the_start(gan_of: Callable[..., GAN]) -> None:
-    layers = gan_of("loss=bce", "model=cgan").generator.layers
-    convolutions = [i for i, layer in enumerate(layers[:-2]) if isinstance(layer, nn.Conv2d)]
-    assert len(convolutions) == 2
-    for index in convolutions:
-        assert isinstance(layers[index + 1], nn.PixelShuffle)
-        x = torch.randn(1, layers[index].in_channels, 4, 4)
-        pixels = layers[index + 1](layers[index](x))[0, 0]
-        assert torch.equal(pixels, pixels[::2, ::2].repeat_interleave(2, 0).repeat_interleave(2, 1))
 
 
 @pytest.mark.parametrize("norm", ["batch", "spectral"])
@@ -52,7 +61,7 @@ def test_dcgan_starts_from_small_normal_weights(norm: str, gan_of: Callable[...,
     checked = 0
     for network in (gan.generator, gan.discriminator):
         for module in network.modules():
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
                 parametrized = getattr(module, "parametrizations", None)
                 weight, mean = parametrized.weight.original if parametrized else module.weight, 0.0
             elif isinstance(module, nn.BatchNorm2d):
@@ -77,6 +86,16 @@ def test_dropout_keeps_rate_and_mean(p: float) -> None:
     error = 5 * math.sqrt(p * (1 - p) / count)
     assert (y == 0).double().mean().item() == pytest.approx(p, abs=error)
     assert y.double().mean().item() == pytest.approx(1.0, abs=error / (1 - p))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (4, 6)])
+def test_dropout_keeps_the_layout(shape: tuple[int, ...]) -> None:
+    """Also of a view that is not dense in memory."""
+    x = torch.ones(shape)
+    for y in (x, x.transpose(0, 1), x.to(memory_format=torch.channels_last) if x.ndim == 4 else x, x[:, ::2]):
+        dropped = Dropout(0.5)(y)
+        assert set(dropped.unique().tolist()) == {0.0, 2.0}
+        assert dropped.stride() == torch.empty_like(y).stride()
 
 
 def test_dropout_draws_the_elements_independently() -> None:

@@ -1,7 +1,7 @@
 """Conditional GAN (Mirza and Osindero 2014, arXiv:1411.1784) with a sub-pixel generator.
 
-The generator multiplies the latent with a class embedding and upscales with PixelShuffle (Shi et al.
-2016, arXiv:1609.05158); the discriminator sees the label as one more image channel.
+The generator multiplies the latent with a class embedding and upscales with sub-pixel convolutions
+(Shi et al. 2016, arXiv:1609.05158); the discriminator sees the label as one more image channel.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ganbench.models.layers import SLOPE, Dropout, first_and_last, icnr_, normalised
+from ganbench.models.layers import SLOPE, Dropout, Project, SubPixelConv2d, first_and_last, normalised
 
 BASE_SIZE = 7
 
 
 class Generator(nn.Module):
-    """z · embedding → 128×7×7 → two blocks of 3×3 convolution, PixelShuffle, batch norm, ReLU → 28×28."""
+    """z · embedding → 128×7×7 → twice sub-pixel convolution, batch norm, ReLU → 28×28."""
 
     def __init__(
         self, z_dim: int, channels: int, num_classes: int, features: Sequence[int] = (128, 64)
@@ -25,8 +25,7 @@ class Generator(nn.Module):
         super().__init__()
         first, second = features
         self.embedding = nn.Embedding(num_classes, z_dim)
-        self.project = nn.Linear(z_dim, first * BASE_SIZE**2)
-        self.unflatten = nn.Unflatten(1, (first, BASE_SIZE, BASE_SIZE))
+        self.project = Project(z_dim, first, BASE_SIZE)
         self.layers = nn.Sequential(
             *_upscale(first, first),
             *_upscale(first, second),
@@ -36,7 +35,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         """Latents B×Z and labels B to images B×C×28×28 in [-1, 1]."""
-        return self.layers(self.unflatten(self.project(z * self.embedding(labels))))
+        return self.layers(self.project(z * self.embedding(labels)))
 
 
 class Discriminator(nn.Module):
@@ -83,8 +82,7 @@ class Discriminator(nn.Module):
 
 def _upscale(fan_in: int, fan_out: int) -> list[nn.Module]:
     return [
-        icnr_(nn.Conv2d(fan_in, 4 * fan_out, 3, padding=1)),
-        nn.PixelShuffle(2),
+        SubPixelConv2d(fan_in, fan_out),
         nn.BatchNorm2d(fan_out),
         nn.ReLU(inplace=True),
     ]

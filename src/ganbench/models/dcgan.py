@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ganbench.models.layers import SLOPE, Dropout, first_and_last, normal_init, normalised
+from ganbench.models.layers import SLOPE, Dropout, Project, first_and_last, normal_init, normalised
 
 BASE_SIZE = 7
 
@@ -18,7 +18,7 @@ class Generator(nn.Module):
         super().__init__()
         first, second = features
         self.layers = nn.Sequential(
-            nn.ConvTranspose2d(z_dim, first, BASE_SIZE, bias=False),
+            Project(z_dim, first, BASE_SIZE, bias=False),
             nn.BatchNorm2d(first),
             nn.ReLU(inplace=True),
             nn.ConvTranspose2d(first, second, 4, stride=2, padding=1, bias=False),
@@ -31,7 +31,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         """Latents B×Z to images B×C×28×28 in [-1, 1]; labels are ignored."""
-        return self.layers(z[:, :, None, None])
+        return self.layers(z)
 
 
 class Discriminator(nn.Module):
@@ -55,10 +55,11 @@ class Discriminator(nn.Module):
             *normalised(nn.Conv2d(first, second, 4, 2, 1, bias=norm != "batch"), norm, (second, size, size)),
             nn.LeakyReLU(SLOPE, inplace=True),
             Dropout(dropout),
-            *normalised(nn.Conv2d(second, 1, size), outer, (1, 1, 1)),
+            nn.Flatten(),
+            *normalised(nn.Linear(second * size**2, 1), outer, (1,)),
         )
         self.apply(normal_init)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """Images B×C×28×28 to logits B×1; labels are ignored."""
-        return self.layers(x).flatten(1)
+        return self.layers(x)

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ganbench.models.layers import SLOPE, first_and_last, normal_init, normalised
+from ganbench.models.layers import SLOPE, Project, first_and_last, normal_init, normalised
 
 BASE_SIZE = 4
 IMAGE_SIZE = 64
@@ -20,7 +20,7 @@ class Generator(nn.Module):
         super().__init__()
         first, _, _, last = features
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(z_dim, first, BASE_SIZE, bias=False),
+            Project(z_dim, first, BASE_SIZE, bias=False),
             nn.BatchNorm2d(first),
             nn.ReLU(inplace=True),
         ]
@@ -36,7 +36,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         """Latents B×Z to images B×C×64×64 in [-1, 1]; labels are ignored."""
-        return self.layers(z[:, :, None, None])
+        return self.layers(z)
 
 
 class Discriminator(nn.Module):
@@ -54,10 +54,10 @@ class Discriminator(nn.Module):
             convolution = nn.Conv2d(fan_in, fan_out, 4, 2, 1, bias=False)
             layers += normalised(convolution, norm if layers else outer, (fan_out, size, size))
             layers.append(nn.LeakyReLU(SLOPE, inplace=True))
-        layers += normalised(nn.Conv2d(last, 1, BASE_SIZE, bias=False), outer, (1, 1, 1))
+        layers += [nn.Flatten(), *normalised(nn.Linear(last * BASE_SIZE**2, 1, bias=False), outer, (1,))]
         self.layers = nn.Sequential(*layers)
         self.apply(normal_init)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """Images B×C×64×64 to logits B×1; labels are ignored."""
-        return self.layers(x).flatten(1)
+        return self.layers(x)
