@@ -184,13 +184,21 @@ class Batches:
 
     def __next__(self) -> tuple[Tensor, Tensor]:
         """Images float32 B×C×H×W in [-1, 1] and labels int64 B."""
+        return self.at(self.next_index())
+
+    def at(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The images and labels at some positions int64 B."""
+        return to_float(self.images[index]), self.labels[index]
+
+    def next_index(self) -> Tensor:
+        """The positions int64 B of the next batch, on the device."""
         stop = self._position + self.batch_size
         if self._position >= len(self.images) or (self.drop_last and stop > len(self.images)):
             self._permutation = self._shuffled()
             self._position, stop = 0, self.batch_size
         index = self._permutation[self._position : stop]
         self._position = stop
-        return to_float(self.images[index]), self.labels[index]
+        return index
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return self

@@ -49,14 +49,14 @@ def make_step(configure: Any, digits: Dataset) -> MakeStep:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Every batch of real images that is drawn."""
     seen: list[Tensor] = []
-    draw = Batches.__next__
+    look_up = Batches.at
 
-    def spy(self: Batches) -> tuple[Tensor, Tensor]:
-        images, labels = draw(self)
+    def spy(self: Batches, index: Tensor) -> tuple[Tensor, Tensor]:
+        images, labels = look_up(self, index)
         seen.append(images)
         return images, labels
 
-    monkeypatch.setattr(Batches, "__next__", spy)
+    monkeypatch.setattr(Batches, "at", spy)
     return seen
 
 

@@ -72,13 +72,14 @@ def build_gan(config: Config, device: torch.device) -> GAN:
     generator = instantiate(config["model"]["generator"]).to(device, memory_format=layout)
     plain = instantiate(config["model"]["discriminator"]).to(device, memory_format=layout)
     discriminator = fit_discriminator(plain, remedy).to(device)
-    g_opt = _optimizer(recipe["optimizer"], recipe["g_lr"], generator.parameters(), device)
+    captured = config["compile"] and device.type == "cuda"
+    g_opt = _optimizer(recipe["optimizer"], recipe["g_lr"], generator.parameters(), device, captured)
     decay = remedy["ema_decay"]
     return GAN(
         generator,
         discriminator,
         g_opt,
-        d_opt=_optimizer(recipe["optimizer"], recipe["d_lr"], discriminator.parameters(), device),
+        d_opt=_optimizer(recipe["optimizer"], recipe["d_lr"], discriminator.parameters(), device, captured),
         z_dim=config["model"]["z_dim"],
         num_classes=config["dataset"]["num_classes"],
         ema=None if decay is None else averaged(generator, g_opt, decay),
@@ -204,13 +205,20 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def _optimizer(
-    node: Config, lr: float, parameters: Iterable[nn.Parameter], device: torch.device
+    node: Config,
+    lr: float,
+    parameters: Iterable[nn.Parameter],
+    device: torch.device,
+    captured: bool = False,
 ) -> torch.optim.Optimizer:
     extra: dict[str, Any] = {}
     accepted = inspect.signature(resolve_target(node["_target_"])).parameters
     # One kernel instead of a dozen a parameter; the default chooses it on no device.
     if "fused" in accepted and "fused" not in node and device.type in ("cpu", "cuda"):
         extra["fused"] = True
+    # Its step count has to live on the device for a graph to raise it.
+    if captured and "capturable" in accepted and "capturable" not in node:
+        extra["capturable"] = True
     try:
         return instantiate({**node, "lr": lr}, params=list(parameters), **extra)
     except (TypeError, ValueError, IndexError, RuntimeError) as error:

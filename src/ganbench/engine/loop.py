@@ -229,6 +229,8 @@ class Training:
             raise ValueError("its history has other columns")
         for name, part in self.gan.parts().items():
             part.load_state_dict(state[name])
+        if self.do_step.captured:
+            self.do_step.captured.forget()  # optimisers replace their state when they load one
         self.batches.load_state_dict(state["batches"])
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and state["random"]["cuda"]:

@@ -5,7 +5,7 @@ No branch here depends on the name of a loss, model or dataset, and nothing leav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ganbench.data import Batches
+from ganbench.engine.capture import Captured
 from ganbench.engine.device import autocast, compiler_works, float32
 from ganbench.engine.gan import GAN, norms_of
 from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, compares_samples, pack
@@ -65,14 +66,21 @@ class Step:
         self.g_parameters = list(self.gan.generator.parameters())
         self.d_parameters = list(self.gan.discriminator.parameters())
         self.d_loss = self.loss.d_loss if self.d_loss_weight == 1 else self._weighted_d_loss
+        graphs = self.compile and self.device.type == "cuda"
+        self.captured = Captured(self._update_both) if graphs else None
         self.images = 0
 
     def __call__(self) -> Tensor:
         """Draw the batches, update the discriminator n_critic times and the generator once."""
-        real_batches = self._draw()
+        drawn = [self.batches.next_index() for _ in range(1 if self.same_batch else self.n_critic)]
+        self.images = sum(map(len, drawn)) * (self.n_critic // len(drawn))
+        return (self.captured or self._update_both)(*drawn)
+
+    def _update_both(self, *drawn: Tensor) -> Tensor:
+        """The step on the images at the positions `drawn`: work of the device alone, a graph can hold it."""
+        real_batches = [self.batches.at(index) for index in drawn] * (self.n_critic // len(drawn))
         labels = torch.cat([labels for _, labels in real_batches])
         sizes = [len(labels) for _, labels in real_batches]
-        self.images = sum(sizes)
         # One pass makes the fakes of all critic updates: the generator does not change between them.
         fakes = self._fakes(labels).split(sizes)
         for (images, real_labels), fake in zip(real_batches, fakes, strict=True):
@@ -81,11 +89,6 @@ class Step:
         shown, labels = (fakes[-1], real_labels) if self.reuse_fakes else self._fresh_fakes(sizes[-1])
         g_metrics = self._update_generator((real, real_labels), (pack(shown, self.pack), labels))
         return torch.stack(self._in_order(d_metrics, g_metrics))
-
-    def _draw(self) -> Sequence[tuple[Tensor, Tensor]]:
-        if self.same_batch:
-            return [next(self.batches)] * self.n_critic
-        return [next(self.batches) for _ in range(self.n_critic)]
 
     def _fakes(self, labels: Tensor) -> Tensor:
         with torch.set_grad_enabled(self.reuse_fakes), autocast(self.device, self.precision):

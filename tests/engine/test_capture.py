@@ -1,0 +1,140 @@
+"""The recorded step against the eager one.
+
+No GPU is needed: `HostRecording` records and replays the step's operations as a CUDA graph does its kernels,
+with the tensors they had, so a step that depends on anything but them and the random state is found out.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ganbench.data import Dataset
+from ganbench.engine import capture
+from ganbench.engine.capture import WARM_UP_CALLS, Captured
+from ganbench.engine.loop import Training
+
+CPU = torch.device("cpu")
+LOSSES = ("bce", "lsgan", "hinge", "wgan_clip", "wgan_gp", "sn_hinge")
+
+
+class Operations(TorchDispatchMode):
+    """All operations that run under it, with the tensors they read and made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func is not torch.ops.aten._local_scalar_dense.default, "the step waits for the device"
+        output = func(*args, **(kwargs or {}))
+        self.seen.append((func, args, kwargs or {}, output))
+        return output
+
+
+class HostRecording:
+    """`capture.Recording` for the CPU, but that recording is the first run."""
+
+    def __init__(self, function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
+        self._inputs = [tensor.clone() for tensor in inputs]
+        with Operations() as operations:
+            self._output = function(*self._inputs)
+        self._operations = operations.seen
+        self._ran = True
+
+    def fits(self, inputs: Sequence[Tensor]) -> bool:
+        return [tensor.shape for tensor in inputs] == [tensor.shape for tensor in self._inputs]
+
+    @torch.no_grad()
+    def replay(self, inputs: Sequence[Tensor]) -> Tensor:
+        if self._ran:
+            self._ran = False
+            return self._output
+        for held, given in zip(self._inputs, inputs, strict=True):
+            held.copy_(given)
+        for func, args, kwargs, output in self._operations:
+            for made, place in zip(tree_leaves(func(*args, **kwargs)), tree_leaves(output), strict=True):
+                if isinstance(place, Tensor) and made.data_ptr() != place.data_ptr():
+                    place.copy_(made)
+        return self._output
+
+
+@pytest.fixture
+def on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "Recording", HostRecording)
+    monkeypatch.setattr(capture, "on_side_stream", lambda function, inputs: function(*inputs))
+
+
+def rows(training: Training, steps: int) -> Tensor:
+    return torch.stack([training.do_step().clone() for _ in range(steps)])
+
+
+@pytest.mark.usefixtures("on_the_host")
+@pytest.mark.parametrize("model", ["mlp", "cgan"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_recorded_step_trains_as_the_eager_one(
+    loss: str, model: str, configure: Any, digits: Dataset
+) -> None:
+    config = configure(f"loss={loss}", f"model={model}", "remedy.ema_decay=0.9")
+    eager = Training(config, digits, CPU)
+    expected = rows(eager, WARM_UP_CALLS + 4)
+    recorded = Training(config, digits, CPU)
+    recorded.do_step.captured = Captured(recorded.do_step._update_both)
+    found = rows(recorded, WARM_UP_CALLS + 4)
+    assert recorded.do_step.captured.recording is not None
+    assert torch.equal(found, expected)
+    assert len({row.numpy().tobytes() for row in found}) == len(found)
+    for name, part in eager.gan.parts().items():
+        theirs = tree_leaves(recorded.gan.parts()[name].state_dict())
+        assert all(
+            torch.equal(a, b) if isinstance(a, Tensor) else a == b
+            for a, b in zip(tree_leaves(part.state_dict()), theirs, strict=True)
+        ), name
+
+
+@pytest.mark.usefixtures("on_the_host")
+def test_a_batch_of_another_size_runs_eagerly_in_between(configure: Any, digits: Dataset) -> None:
+    """1,297 images in batches of 300 leave 97 for the fifth step of an epoch."""
+    config = configure("loss=bce", "train.batch_size=300", "train.drop_last=false")
+    expected = rows(Training(config, digits, CPU), 12)
+    training = Training(config, digits, CPU)
+    training.do_step.captured = Captured(training.do_step._update_both)
+    assert torch.equal(rows(training, 12), expected)
+
+
+@pytest.mark.usefixtures("on_the_host")
+def test_a_restored_training_is_recorded_anew(configure: Any, digits: Dataset) -> None:
+    config = configure("loss=bce")
+    training = Training(config, digits, CPU)
+    training.do_step.captured = captured = Captured(training.do_step._update_both)
+    rows(training, WARM_UP_CALLS + 1)
+    state = copy.deepcopy(training.state_dict())
+    expected = rows(training, 6)
+    training.load_state_dict(state)
+    assert captured.recording is None
+    assert torch.equal(rows(training, 6), expected)
+
+
+def test_what_cannot_be_recorded_goes_on_eagerly_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(capture, "Recording", refuse)
+    monkeypatch.setattr(capture, "on_side_stream", lambda function, inputs: function(*inputs))
+    double = Captured(lambda x: 2 * x)
+    assert [int(double(torch.tensor(n))) for n in range(6)] == [0, 2, 4, 6, 8, 10]
+    (warning,) = caplog.messages
+    assert warning.endswith("(operation not permitted when stream is capturing); eager it is")
+
+
+def test_the_cpu_records_nothing(configure: Any, digits: Dataset) -> None:
+    assert Training(configure("loss=bce"), digits, CPU).do_step.captured is None
