@@ -199,16 +199,27 @@ def test_a_step_is_the_textbook_step(reuse_fakes: bool, d_loss_weight: float, ma
     )
 
 
-def test_reused_fakes_are_those_of_the_last_critic_update(make_step: MakeStep) -> None:
-    """The generator runs once a step, and its update is asked about the fakes the critic saw last."""
-    step = make_step("loss=hinge", "model=cgan", "loss.n_critic=3", "loss.reuse_fakes=true")
+@pytest.mark.parametrize("model, passes", [("mlp", [12]), ("cgan", [4, 4, 4])])
+def test_fakes_of_all_critic_updates_in_one_pass_but_with_batch_norm(
+    model: str, passes: list[int], make_step: MakeStep
+) -> None:
+    step = make_step("loss=hinge", f"model={model}", "loss.n_critic=3")
+    made: list[int] = []
+    step.gan.generator.register_forward_hook(lambda module, inputs, output: made.append(len(output)))
+    step()
+    assert made == [*passes, 4]
+
+
+@pytest.mark.parametrize("model", ["mlp", "cgan"])
+def test_reused_fakes_are_those_of_the_last_critic_update(model: str, make_step: MakeStep) -> None:
+    step = make_step("loss=hinge", f"model={model}", "loss.n_critic=3", "loss.reuse_fakes=true")
     made: list[Tensor] = []
     step.gan.generator.register_forward_hook(lambda module, inputs, output: made.append(output.detach()))
     judged: list[tuple[Tensor, ...]] = []
     step.gan.discriminator.register_forward_pre_hook(lambda module, inputs: judged.append(inputs))
     step()
-    assert [len(images) for images in made] == [12]
-    assert torch.equal(judged[-1][0], made[0][8:])
+    assert len(torch.cat(made)) == 12, "and no others"
+    assert torch.equal(judged[-1][0], torch.cat(made)[8:])
     assert torch.equal(judged[-1][1], judged[-2][1][4:]), "with the labels they were made for"
 
 

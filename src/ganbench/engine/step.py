@@ -5,7 +5,7 @@ No branch here depends on the name of a loss, model or dataset, and nothing leav
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -58,8 +58,10 @@ class Step:
         if self.compile and compiler_works(self.device):
             self.generator, self.discriminator = map(torch.compile, (self.generator, self.discriminator))
         network = self.gan.discriminator
-        # Batch norm would let real and fake images see each other's statistics.
+        # Batch norm would let real and fake images see each other's statistics,
         self.one_pass = "batch" not in norms_of(network) and not compares_samples(network)
+        # and the fakes of one critic update those of the others.
+        self.g_one_pass = "batch" not in norms_of(self.gan.generator)
         self.g_objective = self.objective or Adversarial(self.loss)
         # Other objectives look into the network or change its weights: not in its compiled form.
         self.g_critic = self.discriminator if isinstance(self.g_objective, Adversarial) else network
@@ -79,18 +81,22 @@ class Step:
     def _update_both(self, *drawn: Tensor) -> Tensor:
         """The step on the images at the positions `drawn`: work of the device alone, a graph can hold it."""
         real_batches = [self.batches.at(index) for index in drawn] * (self.n_critic // len(drawn))
-        labels = torch.cat([labels for _, labels in real_batches])
-        sizes = [len(labels) for _, labels in real_batches]
-        # One pass makes the fakes of all critic updates: the generator does not change between them.
-        fakes = self._fakes(labels).split(sizes)
+        # All at once: the generator does not change between the critic's updates.
+        fakes = self._fakes([labels for _, labels in real_batches])
         for (images, real_labels), fake in zip(real_batches, fakes, strict=True):
             real = pack(images, self.pack)
             d_metrics = self._update_discriminator(real, pack(fake.detach(), self.pack), real_labels)
-        shown, labels = (fakes[-1], real_labels) if self.reuse_fakes else self._fresh_fakes(sizes[-1])
+        shown, labels = (fakes[-1], real_labels) if self.reuse_fakes else self._fresh_fakes(len(real_labels))
         g_metrics = self._update_generator((real, real_labels), (pack(shown, self.pack), labels))
         return torch.stack(self._in_order(d_metrics, g_metrics))
 
-    def _fakes(self, labels: Tensor) -> Tensor:
+    def _fakes(self, labels: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Images for each critic update, in one pass where no layer of the generator mixes samples."""
+        if self.g_one_pass:
+            return self._generate(torch.cat(list(labels))).split([len(part) for part in labels])
+        return [self._generate(part) for part in labels]
+
+    def _generate(self, labels: Tensor) -> Tensor:
         with torch.set_grad_enabled(self.reuse_fakes), autocast(self.device, self.precision):
             return self.generator(self.gan.latents(len(labels), self.device), labels).float()
 
