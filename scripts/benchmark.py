@@ -8,7 +8,9 @@
 Three ways train the same networks with the same batch size on the same real images, in turn, several
 times over: `notebook` (torchvision dataset with ToTensor and Normalize behind a DataLoader, `.item()` after
 every step, fakes of the D step made with gradients), `float32` (our loop), and `fast` (our loop with
-`precision=bfloat16`, where the processor has it). The figures are medians of the repeats.
+`precision=bfloat16`, where the processor has it). The notebook's networks are ours in torch's own modules
+(PixelShuffle, a transposed convolution of z, Dropout). Times are medians of the repeats, ratios medians of
+each repeat's ratios.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from ganbench.engine.device import has_native_bfloat16, resolve_device, set_up, 
 from ganbench.engine.gan import build_loss
 from ganbench.engine.loop import Training
 from ganbench.losses import Loss
+from ganbench.models.layers import Dropout, Project, SubPixelConv2d
 from ganbench.runs import read_run
 from ganbench.session import train_run
 
@@ -108,30 +111,38 @@ def measure(
         "float32": our_step(config, dataset, device, "float32"),
         "fast": our_step(config, dataset, device, fast),
     }
-    times = compare(ways, arguments, device)
-    notebook, plain, quick = (times[name] for name in ways)
+    rounds = compare(ways, arguments, device)
+    medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
+    quick = medians[-1]
+    milliseconds = " | ".join(f"{1e3 * seconds:.2f}" for seconds in (floor, *medians))
+    ratios = " | ".join(f"{ratio:.2f}×" for ratio in speedups(rounds))
     shown = config["train"]["batch_size"] * config["loss"]["n_critic"]
-    milliseconds = " | ".join(f"{1e3 * seconds:.2f}" for seconds in (floor, notebook, plain, quick))
     return (
-        f"| {case} | {flops / 1e9:.2f} | {milliseconds} | {notebook / plain:.2f}× | "
-        f"{notebook / quick:.2f}× | "
+        f"| {case} | {flops / 1e9:.2f} | {milliseconds} | {ratios} | "
         f"{quick / floor:.1f}× | {shown / quick:,.0f} |"
     )
 
 
 def compare(
     ways: dict[str, Callable[[], None]], arguments: argparse.Namespace, device: torch.device
-) -> dict[str, float]:
-    """Seconds per step of each way, medians over repeats in which the ways alternate."""
+) -> list[list[float]]:
+    """Seconds per step of each way, a row a round in which each has its turn."""
     counts = {}
     for name, step in ways.items():
         one = timed(step, 2, device)  # the warm-up as well
         counts[name] = arguments.steps or max(2, round(arguments.seconds / one))
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(arguments.repeats):
-        for name, step in ways.items():
-            found[name].append(timed(step, counts[name], device))
-    return {name: statistics.median(values) for name, values in found.items()}
+    return [
+        [timed(step, counts[name], device) for name, step in ways.items()] for _ in range(arguments.repeats)
+    ]
+
+
+def speedups(rounds: list[list[float]]) -> list[float]:
+    """How many times as fast as the first way the others are: medians of each round's own ratios.
+
+    The ways of a round are measured within seconds of each other: where other tenants slow the machine down
+    for minutes, ratios of two medians would compare one way's bad minutes with another's good ones.
+    """
+    return [statistics.median(times[0] / times[way] for times in rounds) for way in range(1, len(rounds[0]))]
 
 
 def timed(step: Callable[[], None], count: int, device: torch.device) -> float:
@@ -163,12 +174,8 @@ class Notebook:
         )
         self.config, self.device = config, device
         self.loss: Loss = build_loss(config)
-        self.generator: nn.Module = instantiate(config["model"]["generator"]).to(device)
-        self.discriminator: nn.Module = instantiate(config["model"]["discriminator"]).to(device)
-        for module in self.discriminator.modules():
-            for name, child in module.named_children():
-                if type(child).__name__ == "Dropout":  # notebooks use torch's own
-                    setattr(module, name, nn.Dropout(child.dropped / 256))
+        self.generator: nn.Module = textbook(instantiate(config["model"]["generator"])).to(device)
+        self.discriminator: nn.Module = textbook(instantiate(config["model"]["discriminator"])).to(device)
         recipe = config["loss"]
         self.g_opt = instantiate(recipe["optimizer"], params=self.generator.parameters())
         self.d_opt = instantiate(recipe["optimizer"], params=self.discriminator.parameters())
@@ -203,6 +210,30 @@ class Notebook:
     def _endless(self) -> Iterator[tuple[Tensor, Tensor]]:
         while True:
             yield from self.loader
+
+
+def textbook(network: nn.Module) -> nn.Module:
+    """The same network in torch's own modules, as notebooks write it."""
+    for name, child in network.named_children():
+        setattr(network, name, in_textbooks(child) or textbook(child))
+    return network
+
+
+def in_textbooks(layer: nn.Module) -> nn.Module | None:
+    """What stands for one of our own layers in textbooks; None for all others."""
+    if isinstance(layer, Dropout):
+        return nn.Dropout(layer.dropped / 256)
+    if isinstance(layer, SubPixelConv2d):
+        return nn.Sequential(
+            nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1), nn.PixelShuffle(2)
+        )
+    if isinstance(layer, Project) and layer.bias is None:  # DCGAN
+        transposed = nn.ConvTranspose2d(layer.in_features, layer.channels, layer.size, bias=False)
+        return nn.Sequential(nn.Unflatten(1, (-1, 1, 1)), transposed)
+    if isinstance(layer, Project):
+        shape = (layer.channels, layer.size, layer.size)
+        return nn.Sequential(nn.Linear(layer.in_features, layer.out_features), nn.Unflatten(1, shape))
+    return None
 
 
 def count_work(config: Config, dataset: Dataset, device: torch.device) -> tuple[float, float]:
