@@ -120,7 +120,7 @@ def test_a_block_is_the_mean_over_steps(monkeypatch: pytest.MonkeyPatch) -> None
         name, fix = "spy", ""
 
         def in_history(self, history: Any) -> Finding | None:
-            seen.append(dict(history[-1]))
+            seen.append(dict(history.last(1)[0]))
             return None
 
     monkeypatch.setattr(diagnostics, "FAILURES", (Spy(),))

@@ -22,6 +22,7 @@ from ganbench.engine.failures import (
     StrongDiscriminator,
     VanishingGradients,
 )
+from ganbench.engine.history import History
 
 HEALTHY = {
     "d_loss": 0.7, "g_loss": 2.0, "d_penalty": 0.0, "d_real": 2.0, "d_fake": -1.5, "d_accuracy": 0.88,
@@ -38,9 +39,11 @@ def rows(count: int, every: int = 50, start: int = 0, **figures: float) -> list[
 
 def first_found(failure: Failure, history: list[Row]) -> tuple[int, Finding] | None:
     """The step at which a failure is found and the finding, asked after every block."""
-    for end in range(1, len(history) + 1):
-        if found := failure.in_history(history[:end]):
-            return int(history[end - 1]["step"]), found
+    seen = History()
+    for block in history:
+        seen.append(block)
+        if found := failure.in_history(seen):
+            return int(block["step"]), found
     return None
 
 
@@ -60,8 +63,8 @@ def test_the_fix_names_keys_that_exist(failure: Failure) -> None:
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.name)
 def test_a_healthy_history_has_none(failure: Failure, every: int) -> None:
     assert first_found(failure, rows(100, every)) is None
-    assert failure.in_history([]) is None
-    assert failure.in_history(rows(1)) is None
+    assert failure.in_history(History([])) is None
+    assert failure.in_history(History(rows(1))) is None
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.name)
@@ -98,10 +101,10 @@ def test_collapse_is_told_from_a_generator_that_only_starts() -> None:
 @pytest.mark.parametrize("now, found", [(0.23, True), (0.25, False)])
 def test_collapse_is_a_fall_as_well(now: float, found: bool) -> None:
     history = rows(40) + rows(10, start=2000, diversity=now)
-    finding = Collapse().in_history(history)
+    finding = Collapse().in_history(History(history))
     expected = Finding(2050, {"diversity": pytest.approx(now), "diversity_before": 0.6})
     assert finding == (expected if found else None)
-    assert Collapse().in_history(history[:-1]) is None, "not yet for 500 steps"
+    assert Collapse().in_history(History(history[:-1])) is None, "not yet for 500 steps"
 
 
 def test_diversity_that_was_never_there_cannot_fall() -> None:
@@ -111,7 +114,7 @@ def test_diversity_that_was_never_there_cannot_fall() -> None:
 def test_a_gap_of_noise_does_not_swing() -> None:
     """Both logits drift together, as a Wasserstein critic's or a beaten discriminator's do."""
     history = [row | {"d_real": row["d_real"] + 50, "d_fake": 50.0} for row in swinging(2, 0.9)]
-    assert Oscillation().in_history(history) is None
+    assert Oscillation().in_history(History(history)) is None
 
 
 def record(step: int, histogram: list[float], **values: float) -> dict[str, Any]:
@@ -130,7 +133,7 @@ def record(step: int, histogram: list[float], **values: float) -> dict[str, Any]
     ],
 )
 def test_few_classes(histogram: list[float], step: int, effective: float | None) -> None:
-    finding = Collapse().in_scores([record(step, histogram, class_kl=1.5, recall=0.01, fid=9.0)])
+    finding = Collapse().in_scores(record(step, histogram, class_kl=1.5, recall=0.01, fid=9.0))
     if effective is None:
         assert finding is None
     else:
@@ -140,12 +143,12 @@ def test_few_classes(histogram: list[float], step: int, effective: float | None)
 
 def test_a_strong_discriminator_is_shown_by_its_figures() -> None:
     history = rows(20, d_accuracy=1.0, d_loss=0.01, d_real=12.0, d_fake=-8.0)
-    finding = StrongDiscriminator().in_history(history)
+    finding = StrongDiscriminator().in_history(History(history))
     assert finding is not None and finding.step == 50
     assert finding.evidence == pytest.approx(
         {"d_accuracy": 1.0, "d_loss": 0.01, "g_grad_norm": 5.0, "logit_gap": 20.0}
     )
-    assert StrongDiscriminator().in_history(history[:19]) is None
+    assert StrongDiscriminator().in_history(History(history[:19])) is None
 
 
 def test_a_critic_has_no_accuracy() -> None:
@@ -156,10 +159,10 @@ def test_a_critic_has_no_accuracy() -> None:
 @pytest.mark.parametrize("norm, found", [(0.249, True), (0.251, False)])
 def test_vanishing_gradients(norm: float, found: bool) -> None:
     history = rows(10) + rows(10, start=500, g_grad_norm=norm)
-    finding = VanishingGradients().in_history(history)
+    finding = VanishingGradients().in_history(History(history))
     expected = Finding(550, {"g_grad_norm": pytest.approx(norm), "g_grad_norm_at_start": 5.0})
     assert finding == (expected if found else None)
-    assert VanishingGradients().in_history(history[:-1]) is None
+    assert VanishingGradients().in_history(History(history[:-1])) is None
 
 
 @pytest.mark.parametrize(
@@ -167,7 +170,7 @@ def test_vanishing_gradients(norm: float, found: bool) -> None:
 )
 def test_saturation(norm: float, accuracy: float, found: bool) -> None:
     history = rows(10) + rows(10, start=500, d_grad_norm=norm, d_accuracy=accuracy, d_loss=1e-5)
-    finding = Saturation().in_history(history)
+    finding = Saturation().in_history(History(history))
     assert (finding is not None) == found
     if finding:
         assert finding.step == 550 and finding.evidence["d_loss"] == pytest.approx(1e-5)
@@ -176,7 +179,7 @@ def test_saturation(norm: float, accuracy: float, found: bool) -> None:
 @pytest.mark.parametrize("column", ["d_loss", "g_loss"])
 def test_divergence(column: str) -> None:
     figures = {"d_loss": HEALTHY["d_loss"], "g_loss": HEALTHY["g_loss"], column: -1001.0}
-    finding = Divergence().in_history(rows(10) + rows(4, start=500, **figures))
+    finding = Divergence().in_history(History(rows(10) + rows(4, start=500, **figures)))
     assert finding == Finding(550, figures)
     short = rows(10) + rows(3, start=500, **figures)
     assert first_found(Divergence(), short + rows(20, start=650)) is None, "it came back"
@@ -190,11 +193,13 @@ def test_gradient_explosion(column: str, largest: float) -> None:
     largest = max(largest, HEALTHY[column])
     limit = max(100.0, 10 * largest)
     for factor, found in ((1.01, True), (0.99, False)):
-        finding = GradientExplosion().in_history([*start, *rows(1, start=500, **{column: factor * limit})])
+        finding = GradientExplosion().in_history(
+            History([*start, *rows(1, start=500, **{column: factor * limit})])
+        )
         expected = Finding(550, {column: factor * limit, "largest_before": largest})
         assert finding == (expected if found else None)
     early = [*rows(1), *rows(1, start=50, **{column: 1e9})]
-    assert GradientExplosion().in_history(early) is None, "too soon to know what is usual"
+    assert GradientExplosion().in_history(History(early)) is None, "too soon to know what is usual"
 
 
 def swinging(period: int, swing: float, blocks: int = 20) -> list[Row]:
@@ -207,7 +212,7 @@ def swinging(period: int, swing: float, blocks: int = 20) -> list[Row]:
     "period, swing, found", [(2, 0.6, True), (2, 0.4, False), (3, 0.6, True), (4, 0.6, False)]
 )
 def test_oscillation(period: int, swing: float, found: bool) -> None:
-    finding = Oscillation().in_history(swinging(period, swing))
+    finding = Oscillation().in_history(History(swinging(period, swing)))
     assert (finding is not None) == found
     if finding:
         assert finding.step == 50

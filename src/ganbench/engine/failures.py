@@ -8,15 +8,14 @@ model or dataset: levels are relative to the run's own start wherever a figure h
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 from typing import Any, ClassVar, NamedTuple
 
-Row = Mapping[str, float]
-History = Sequence[Row]
+from ganbench.engine.history import History, Rows
+
 Record = Mapping[str, Any]
 
 
@@ -29,17 +28,17 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Failure:
-    """Base of all failures. Each question gets everything up to now and is asked whenever that grows."""
+    """Base of all failures. A question is asked whenever there is a new block or score record."""
 
     name: ClassVar[str]
     fix: ClassVar[str]
 
     def in_history(self, history: History) -> Finding | None:
-        """What the blocks of history show; the last one is the newest."""
+        """What the history up to its newest block shows."""
         return None
 
-    def in_scores(self, records: Sequence[Record]) -> Finding | None:
-        """What the score records show; the last one is the newest."""
+    def in_scores(self, record: Record) -> Finding | None:
+        """What the newest score record shows."""
         return None
 
 
@@ -65,22 +64,19 @@ class Collapse(Failure):
 
     def in_history(self, history: History) -> Finding | None:
         """After the warm-up: too little diversity over `lasting` steps, or too little of what it was."""
-        recent = last(history, self.lasting)
+        recent = history.last(self.lasting)
         if not recent or recent[0]["step"] <= self.warm_up:
             return None
         now = mean(recent, "diversity")
-        best = max(
-            (v for row in history[: -len(recent)] if not math.isnan(v := row["diversity"])), default=0.0
-        )
+        best = history.peak_before(recent, "diversity")
         if now < self.alike:
             return Finding(since(recent), {"diversity": now})
         if best >= self.worth_losing and now < self.fallen * best:
             return Finding(since(recent), {"diversity": now, "diversity_before": best})
         return None
 
-    def in_scores(self, records: Sequence[Record]) -> Finding | None:
+    def in_scores(self, record: Record) -> Finding | None:
         """At the end of a long training: a judge sees few classes."""
-        record = records[-1]
         shares = record["per_class"].get("histogram") or []
         if record["step"] < self.score_warm_up or not shares:
             return None
@@ -108,7 +104,7 @@ class StrongDiscriminator(Failure):
 
     def in_history(self, history: History) -> Finding | None:
         """Mean accuracy over `lasting` steps, with a loss that classifies."""
-        recent = last(history, self.lasting)
+        recent = history.last(self.lasting)
         if not recent or not (mean(recent, "d_accuracy") >= self.accuracy and mean(recent, "d_loss") >= 0):
             return None
         gap = mean(recent, "d_real") - mean(recent, "d_fake")
@@ -146,7 +142,7 @@ class Saturation(Failure):
     def in_history(self, history: History) -> Finding | None:
         """Its gradient's norm as the generator's in `VanishingGradients`, and nearly no error left."""
         found = faded(history, "d_grad_norm", self.lasting, self.fraction)
-        recent = last(history, self.lasting)
+        recent = history.last(self.lasting)
         if not found or mean(recent, "d_accuracy") < self.accuracy:
             return None
         return Finding(found.step, {**found.evidence, "d_loss": mean(recent, "d_loss")})
@@ -168,7 +164,7 @@ class Oscillation(Failure):
 
     def in_history(self, history: History) -> Finding | None:
         """So many swings of the gap, d_real - d_fake, to either side of its mean over `lasting` steps."""
-        recent = last(history, self.lasting)
+        recent = history.last(self.lasting)
         gaps = [row["d_real"] - row["d_fake"] for row in recent]
         size = fmean(max(abs(row["d_real"]), abs(row["d_fake"])) for row in recent) if recent else 0.0
         middle = fmean(gaps) if gaps else 0.0
@@ -194,7 +190,7 @@ class Divergence(Failure):
 
     def in_history(self, history: History) -> Finding | None:
         """The larger of both losses, by size, over `lasting` steps."""
-        recent = last(history, self.lasting)
+        recent = history.last(self.lasting)
         sizes = [max(abs(row["d_loss"]), abs(row["g_loss"])) for row in recent]
         if not sizes or not min(sizes) >= self.size:
             return None
@@ -218,10 +214,11 @@ class GradientExplosion(Failure):
         """Either norm in the newest block against its largest before."""
         if len(history) <= self.before:
             return None
+        newest = history.last(1)
         for name in ("d_grad_norm", "g_grad_norm"):
-            largest, now = max(row[name] for row in history[:-1]), history[-1][name]
-            if now > max(self.norm, self.times * largest):
-                return Finding(since(history[-1:]), {name: now, "largest_before": largest})
+            largest, now = history.peak_before(newest, name), newest[0][name]
+            if now > self.norm and now > self.times * largest:
+                return Finding(since(newest), {name: now, "largest_before": largest})
         return None
 
 
@@ -238,32 +235,20 @@ FAILURES: tuple[Failure, ...] = (
 )
 
 
-def last(history: History, steps: int) -> History:
-    """The blocks of the last `steps` steps; none where the history is shorter."""
-    if not history or history[-1]["step"] < steps:
-        return ()
-    return history[bisect_right(history, float(history[-1]["step"] - steps), key=lambda row: row["step"]) :]
-
-
-def first(history: History, steps: int) -> History:
-    """The blocks of the first `steps` steps, at least one."""
-    return history[: max(1, bisect_right(history, float(steps), key=lambda row: row["step"]))]
-
-
-def mean(history: History, name: str) -> float:
+def mean(rows: Rows, name: str) -> float:
     """Mean of a column; NaN, which no threshold is passed by, where a value is missing."""
-    return fmean(row[name] for row in history)
+    return fmean(row[name] for row in rows)
 
 
-def since(history: History) -> int:
+def since(rows: Rows) -> int:
     """The step of the first of these blocks."""
-    return int(history[0]["step"])
+    return int(rows[0]["step"])
 
 
 def faded(history: History, name: str, steps: int, fraction: float) -> Finding | None:
     """A column whose mean over the last `steps` is below `fraction` of that over the first."""
-    recent = last(history, steps)
-    if not recent or history[-1]["step"] < 2 * steps:
+    recent = history.last(steps)
+    if not recent or recent[-1]["step"] < 2 * steps:
         return None
-    start, now = mean(first(history, steps), name), mean(recent, name)
+    start, now = mean(history.first(steps), name), mean(recent, name)
     return Finding(since(recent), {name: now, f"{name}_at_start": start}) if now < fraction * start else None

@@ -154,7 +154,7 @@ class Training:
 
     def diagnose(self, run: RunDirectory, final: Sequence[dict[str, Any]] = ()) -> None:
         """Say once what is newly found wrong and write it to run.json; `final` are scores after training."""
-        new = self.diagnostics.update(self.history, [*self.scores, *final])
+        new = self.diagnostics.update(self.history, [*self.scores, *final] if final else self.scores)
         for diagnosis in new:
             log.warning("step %d: %s; try %s", self.step, diagnosis, diagnosis.fix)
         if new:
