@@ -190,7 +190,7 @@ def read_scores(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_history(folder: Path) -> list[dict[str, float]]:
-    """The rows of history.csv, every value a float, a missing one NaN.
+    """The rows of history.csv with all of `HISTORY_COLUMNS`, every value a float, a missing one NaN.
 
     Raises:
         RunError: damaged.
@@ -203,7 +203,7 @@ def read_history(folder: Path) -> list[dict[str, float]]:
         known = (*(reader.fieldnames or ()), *LATER_COLUMNS)
         if lacking := [name for name in HISTORY_COLUMNS if name not in known]:
             raise ValueError(f"lacks the column {lacking[0]}")
-        rows = list(reader)
+        rows = [{**row, **{name: row.get(name) for name in LATER_COLUMNS}} for row in reader]
         return [{key: float(value) if value else math.nan for key, value in row.items()} for row in rows]
     except (csv.Error, ValueError, TypeError) as error:
         raise RunError(f"{folder / 'history.csv'}: damaged: {error}") from error
