@@ -132,7 +132,7 @@ def _train(
     except DivergedError as error:
         assert training is not None
         training.save_history(run)
-        training.note_divergence(run)
+        training.note_divergence(run, error.step)
         _plot(run)
         return _end(run, runs.DIVERGED, str(error))
     except Exception as error:

@@ -233,6 +233,8 @@ def test_the_first_bad_step_is_named(
     else:
         assert "last finite values (step 4): " in (record.reason or "")
     assert record.info["steps_done"] == (4 if bad_step <= 4 else 6)
+    (diagnosis,) = record.info["diagnosis"]
+    assert (diagnosis["name"], diagnosis["step"]) == ("divergence", bad_step), "not where it was noticed"
     assert [row["step"] for row in record.history] == ([] if bad_step <= 4 else [4])
 
 

@@ -37,7 +37,11 @@ Score = Callable[["Training", RunDirectory], None]
 
 
 class DivergedError(Exception):
-    """A loss, gradient or weight is no finite number."""
+    """A loss, gradient or weight is no finite number, first seen after `step`."""
+
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(f"step {step}: {what}")
+        self.step = step
 
 
 class Training:
@@ -160,10 +164,10 @@ class Training:
         if new:
             run.write_info(diagnosis=self.diagnostics.as_dicts())
 
-    def note_divergence(self, run: RunDirectory) -> None:
-        """Count values that are no numbers among the failures, with the last finite row as evidence."""
+    def note_divergence(self, run: RunDirectory, step: int) -> None:
+        """Count values that are no numbers since `step` among the failures, with the last finite row."""
         last = dict(zip(HISTORY_COLUMNS, self.history[-1], strict=True)) if self.history else {}
-        self.diagnostics.diverged(self.step, {name: last[name] for name in ("d_loss", "g_loss") if last})
+        self.diagnostics.diverged(step, {name: last[name] for name in ("d_loss", "g_loss") if last})
         run.write_info(diagnosis=self.diagnostics.as_dicts())
 
     def progress(self) -> dict[str, Any]:
@@ -297,13 +301,11 @@ class Training:
             index = bad[0]
             names = [name for name, v in zip(METRICS, rows[index], strict=True) if not v.isfinite()]
             raise DivergedError(
-                f"step {first + index}: {', '.join(names)} not finite; {self._last_finite(rows, index)}"
+                first + index, f"{', '.join(names)} not finite; {self._last_finite(rows, index)}"
             )
         parameters = [*self.gan.generator.parameters(), *self.gan.discriminator.parameters()]
         if not torch.nn.utils.get_total_norm([p.detach() for p in parameters]).isfinite():
-            raise DivergedError(
-                f"step {self.step}: a weight is not finite; {self._last_finite(rows, len(rows))}"
-            )
+            raise DivergedError(self.step, f"a weight is not finite; {self._last_finite(rows, len(rows))}")
 
     def _last_finite(self, rows: Tensor, index: int) -> str:
         """The values before row `index` of the interval, in words."""
