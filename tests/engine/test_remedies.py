@@ -170,9 +170,100 @@ def test_real_and_fake_batches_are_judged_apart(model: str, configure: Any, digi
     assert training.gan.discriminator.weight.item() != 0, "its weight is trained"
 
 
-def test_it_needs_a_last_layer() -> None:
-    with pytest.raises(ValueError, match="linear or convolutional last layer"):
-        Tap(nn.Flatten())
+# --- the last layer ---------------------------------------------------------------------------------
+
+
+class Backwards(nn.Module):
+    """Registers its layers in the reverse of the order it calls them in, and calls one of them twice."""
+
+    def __init__(self, channels: int, image_size: int) -> None:
+        super().__init__()
+        self.spare = nn.Linear(3, 3)
+        self.head = nn.Linear(6, 1)
+        self.middle = nn.Linear(6, 6)
+        self.first = nn.Linear(channels * image_size**2, 6)
+        self.unused = nn.Conv2d(1, 1, 1)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.middle(self.middle(self.first(x.flatten(1))).tanh()).tanh()
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.head(input=self.features(x))
+
+
+class Layerless(nn.Module):
+    """Has layers, but makes its logits without calling them."""
+
+    def __init__(self, channels: int, image_size: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(channels * image_size**2, 1)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.linear(x.flatten(1), self.layer.weight, self.layer.bias)
+
+
+class Twice(nn.Module):
+    """One layer for all: its last call makes the logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.layer(self.layer(x.flatten(1)).tanh())[:, :1]
+
+
+def test_the_features_are_what_enters_the_layer_that_makes_the_logits() -> None:
+    critic, x = Backwards(1, 3), torch.randn(4, 1, 3, 3)
+    tap = Tap(critic)
+    critic(x, LABELS)
+    assert torch.equal(tap.take(), critic.features(x))
+    with pytest.raises(ValueError, match="no linear or convolutional layer was called"):
+        Tap(critic).take()
+
+
+def test_of_a_layer_called_twice_the_last_call_counts() -> None:
+    critic, x = Twice(), torch.randn(4, 1, 1, 3)
+    tap = Tap(critic)
+    critic(x, LABELS)
+    assert torch.equal(tap.take(), critic.layer(x.flatten(1)).tanh())
+
+
+@pytest.mark.parametrize(
+    "remedies", [{}, {"minibatch_std"}, {"unroll"}, {"minibatch_std", "unroll"}], ids=str
+)
+def test_features_are_matched_before_the_last_layer_called(remedies: set[str]) -> None:
+    """Under every wrapper, and against an unrolled critic, whose steps of size 0 change nothing."""
+    plain, loss = Backwards(1, 3), BCE()
+    critic = MinibatchStd(plain) if "minibatch_std" in remedies else plain
+    objective: Any = FeatureMatching(critic)
+    if "unroll" in remedies:
+        objective = Unrolled(objective, critic, loss, 2, 0.0)
+    real, fake = torch.randn(4, 1, 3, 3), torch.randn(4, 1, 3, 3)
+    value = objective(critic, (real, LABELS), (fake, LABELS))
+    gap = plain.features(real).mean(0) - plain.features(fake).mean(0)
+    assert value.item() == pytest.approx(gap.square().sum().item(), rel=1e-5)
+
+
+def with_discriminator(config: dict[str, Any], network: type[nn.Module]) -> dict[str, Any]:
+    """The recipe with another discriminator, as a user's own model gives it."""
+    node = {
+        "_target_": f"{__name__}.{network.__name__}", "channels": config["remedy"]["pack"], "image_size": 28,
+    }  # fmt: skip
+    return {**config, "model": {**config["model"], "discriminator": node}}
+
+
+@pytest.mark.parametrize("remedy", ["minibatch_std", "feature_matching"])
+def test_it_needs_a_last_layer(remedy: str, configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused before any data is loaded."""
+    monkeypatch.setattr("ganbench.session.build_dataset", lambda settings: pytest.fail("loaded the data"))
+    config = configure(f"remedy.{remedy}=true")
+    check_recipe(with_discriminator(config, Backwards))
+    with pytest.raises(
+        ConfigError, match=f"remedy.{remedy}=true: needs .* last layer, but no linear or conv"
+    ):
+        train_run(with_discriminator(config, Layerless))
+    check_recipe(with_discriminator(configure(), Layerless))
 
 
 # --- feature matching -------------------------------------------------------------------------------

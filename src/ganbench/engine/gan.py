@@ -22,7 +22,7 @@ from ganbench.config import (
     resolve_target,
 )
 from ganbench.engine.device import memory_format, physical_memory
-from ganbench.engine.remedies import averaged, check_remedies, fit_discriminator
+from ganbench.engine.remedies import Tap, averaged, check_features, check_remedies, fit_discriminator
 from ganbench.errors import ConfigError
 from ganbench.losses import Loss
 
@@ -137,7 +137,8 @@ def check_networks(config: Config) -> set[str]:
     Costs no memory and no arithmetic, so that a wrong shape is found before data is loaded.
 
     Raises:
-        ConfigError: a part cannot be built, or gives another shape than the contract says.
+        ConfigError: a part cannot be built, gives another shape than the contract says, or lacks the layer
+            that a remedy needs.
     """
     size, channels = config["dataset"]["image_size"], config["dataset"]["channels"]
     image_shape = (2, channels, size, size)
@@ -147,8 +148,6 @@ def check_networks(config: Config) -> set[str]:
         for part in ("generator", "discriminator"):
             try:
                 networks[part] = instantiate(config["model"][part])
-                if part == "discriminator":
-                    networks[part] = fit_discriminator(networks[part], config["remedy"])
                 _require_trainable(networks[part], part)
             except (TypeError, ValueError, RuntimeError) as error:
                 raise ConfigError(f"model.{part}: {error}") from error
@@ -160,9 +159,11 @@ def check_networks(config: Config) -> set[str]:
                 f"{images[1:]}, the dataset's are {image_shape[1:]}; use another model or size"
             )
         packed = (2, channels * config["remedy"]["pack"], size, size)
+        tap = Tap(networks["discriminator"])
         logits = _try(networks, "discriminator", torch.randn(packed), labels)
         if logits not in ((2, 1), (2,)):
             raise ConfigError(f"model.discriminator: must give one logit an image, gives {logits[1:]}")
+        check_features(tap, config["remedy"])
     return norms_of(networks["discriminator"])
 
 

@@ -27,6 +27,8 @@ Batch = tuple[Tensor, Tensor]
 GeneratorObjective = Callable[[Critic, Batch, Batch], Tensor]
 """From a critic, a real and a generated batch to the scalar that the generator minimises."""
 
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
 EPSILON = 1e-8
 
 
@@ -43,21 +45,29 @@ def pack(images: Tensor, count: int) -> Tensor:
 
 
 class Tap:
-    """What enters the last layer of a discriminator: its features."""
+    """What enters the last layer of a discriminator, the one that makes the logits: its features.
+
+    That is the linear or convolutional layer which a forward pass calls last; the order in which a network
+    has registered its layers says nothing.
+    """
 
     def __init__(self, discriminator: nn.Module) -> None:
-        layers = [m for m in discriminator.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-        if not layers:
-            raise ValueError("needs a discriminator with a linear or convolutional last layer")
-        layers[-1].register_forward_pre_hook(self._keep)
         self._features: Tensor | None = None
+        for module in discriminator.modules():
+            if isinstance(module, LAYERS):
+                module.register_forward_pre_hook(self._keep, with_kwargs=True)
 
-    def _keep(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self._features = inputs[0]
+    def _keep(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self._features = inputs[0] if inputs else named["input"]
 
     def take(self) -> Tensor:
-        """Features B×F of the last forward pass, once."""
-        assert self._features is not None, "take() comes after a forward pass"
+        """Features B×F of the last forward pass, once.
+
+        Raises:
+            ValueError: it has called no linear or convolutional layer.
+        """
+        if self._features is None:
+            raise ValueError("no linear or convolutional layer was called")
         features, self._features = self._features.flatten(1), None
         return features
 
@@ -86,11 +96,7 @@ class MinibatchStd(nn.Module):
 
 
 def fit_discriminator(discriminator: nn.Module, remedy: Config) -> nn.Module:
-    """The discriminator with what `remedy` adds to it.
-
-    Raises:
-        ValueError: it has no last layer to add anything to.
-    """
+    """The discriminator with what `remedy` adds to it."""
     return MinibatchStd(discriminator) if remedy["minibatch_std"] else discriminator
 
 
@@ -205,6 +211,24 @@ def averaged(generator: nn.Module, optimizer: torch.optim.Optimizer, decay: floa
 
 
 # --- at the boundary --------------------------------------------------------------------------------
+
+
+def check_features(tap: Tap, remedy: Config) -> None:
+    """After a forward pass: refuse remedies that need a last layer, where the discriminator has none.
+
+    Raises:
+        ConfigError: it has called no linear or convolutional layer.
+    """
+    for name in ("minibatch_std", "feature_matching"):
+        if remedy[name]:
+            try:
+                tap.take()
+            except ValueError as error:
+                raise ConfigError(
+                    f"remedy.{name}=true: needs what enters the discriminator's last layer, but {error} in "
+                    f"its forward pass; use remedy.{name}=false, or another model.discriminator"
+                ) from error
+            return
 
 
 def check_remedies(config: Config) -> None:
