@@ -31,6 +31,7 @@ from ganbench.engine.remedies import (
 from ganbench.errors import ConfigError, RunError
 from ganbench.generator import load_generator
 from ganbench.losses import BCE, Hinge, Loss, Wasserstein, WassersteinGP
+from ganbench.models.mlp import Discriminator
 from ganbench.runs import read_run
 from ganbench.session import train_run
 
@@ -121,6 +122,7 @@ REFUSED = {
     # 1,297 digits leave a last batch of one.
     "remedy.pack=2 train.drop_last=false": "remedy.pack=2: the last partial batch .* has 1 images",
     "remedy.pack=0": "remedy.pack=0: must be an integer of at least 1",
+    "remedy.unroll=2 loss=wgan_clip": "remedy.unroll=2: .* loss=wgan_clip constrains .* use remedy.unroll=0",
     "remedy.unroll=-1": "remedy.unroll=-1: must be an integer of at least 0",
     "remedy.unroll_lr=0": "remedy.unroll_lr=0.*: must be a positive",
     "remedy.ema_decay=1": r"remedy.ema_decay=1.0: must be null or lie in \[0, 1\)",
@@ -317,6 +319,37 @@ def test_unrolled_steps_descend_the_discriminators_own_loss(loss: Loss) -> None:
         ahead.head.weight -= 0.3 * grad
         expected = loss.g_loss(ahead(fake, LABELS).float())
     assert value.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["batch", "spectral"])
+def test_unrolling_leaves_the_buffers_as_they_are(norm: str) -> None:
+    """Batch norm's statistics and spectral norm's vectors; without unrolling, a forward pass moves them."""
+    torch.manual_seed(0)
+    critic = Discriminator(channels=1, image_size=3, widths=(4, 4), norm=norm)
+    real, fake = torch.randn(4, 1, 3, 3), torch.randn(4, 1, 3, 3)
+    before = {name: value.clone() for name, value in critic.state_dict().items()}
+    Unrolled(Adversarial(BCE()), critic, BCE(), 2, 0.1)(critic, (real, LABELS), (fake, LABELS))
+    after = critic.state_dict()
+    assert before.keys() == after.keys() and len(before) > len(list(critic.parameters()))
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    critic(fake, LABELS)
+    assert not all(torch.equal(value, critic.state_dict()[name]) for name, value in before.items())
+
+
+def test_unrolled_steps_go_on_in_copies_of_the_buffers() -> None:
+    """Two steps under spectral norm, whose vectors move with every pass, against the same on a copy."""
+    torch.manual_seed(0)
+    critic = Discriminator(channels=1, image_size=3, widths=(4,), norm="spectral").double()
+    real, fake, loss = images(size=9, seed=1), images(size=9, seed=2), BCE()
+    ahead = copy.deepcopy(critic)
+    value = Unrolled(Adversarial(loss), critic, loss, 2, 0.3)(critic, (real, LABELS), (fake, LABELS))
+    for _ in range(2):
+        d_loss = loss.d_loss(ahead(real, LABELS).float(), ahead(fake, LABELS).float())
+        grads = torch.autograd.grad(d_loss, list(ahead.parameters()))
+        with torch.no_grad():
+            for parameter, grad in zip(ahead.parameters(), grads, strict=True):
+                parameter -= 0.3 * grad
+    assert value.item() == pytest.approx(loss.g_loss(ahead(fake, LABELS).float()).item(), abs=1e-6)
 
 
 # --- the average ------------------------------------------------------------------------------------

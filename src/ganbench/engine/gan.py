@@ -113,8 +113,8 @@ def check_recipe(config: Config) -> None:
     Raises:
         ConfigError: they cannot be built, do not fit each other, or contradict each other.
     """
-    check_remedies(config)
     loss = build_loss(config)
+    check_remedies(config, loss)
     refused = loss.refused_norms
     for norm in sorted(check_networks(config) & set(refused)):
         fitting = [name for name in NORM_CHOICES if name != "auto" and name not in refused]

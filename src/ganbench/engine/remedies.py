@@ -143,7 +143,9 @@ class Unrolled:
 
     The generator's gradient also runs through those steps, so it sees how the discriminator will answer
     (Metz et al. 2017, arXiv:1611.02163, eq. 7 and 8). They are plain gradient descent on the same batch,
-    and leave the discriminator itself as it is.
+    and leave the discriminator itself as it is: batch norm's statistics and spectral norm's vectors too,
+    which go on in copies. A loss that constrains the discriminator does so in place, which has no gradient:
+    `check_remedies` refuses it.
     """
 
     objective: GeneratorObjective
@@ -156,17 +158,18 @@ class Unrolled:
     def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
         """The objective before the discriminator of the future."""
         parameters: dict[str, Tensor] = dict(self.discriminator.named_parameters())
+        buffers = {name: buffer.clone() for name, buffer in self.discriminator.named_buffers()}
         for _ in range(self.steps):
-            loss = self._d_objective(self._critic(parameters), real, fake)
+            loss = self._d_objective(self._critic(parameters | buffers), real, fake)
             grads = torch.autograd.grad(loss, list(parameters.values()), create_graph=True, allow_unused=True)
             parameters = {
                 name: value if grad is None else value - self.lr * grad
                 for (name, value), grad in zip(parameters.items(), grads, strict=True)
             }
-        return self.objective(self._critic(parameters), real, fake)
+        return self.objective(self._critic(parameters | buffers), real, fake)
 
-    def _critic(self, parameters: dict[str, Tensor]) -> Critic:
-        return lambda x, labels: functional_call(self.discriminator, parameters, (x, labels))
+    def _critic(self, state: dict[str, Tensor]) -> Critic:
+        return lambda x, labels: functional_call(self.discriminator, state, (x, labels))
 
     def _d_objective(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
         d_loss = self.d_loss_weight * self.loss.d_loss(critic(*real).float(), critic(*fake).float())
@@ -231,12 +234,19 @@ def check_features(tap: Tap, remedy: Config) -> None:
             return
 
 
-def check_remedies(config: Config) -> None:
+def check_remedies(config: Config, loss: Loss) -> None:
     """Refuse remedies that cannot work with the rest of the recipe.
 
     Raises:
-        ConfigError: packs that the batches cannot be divided into, or that would mix classes.
+        ConfigError: unrolled steps whose loss constrains the discriminator in place, packs that the batches
+            cannot be divided into, or that would mix classes.
     """
+    unroll = config["remedy"]["unroll"]
+    if unroll and type(loss).constrain is not Loss.constrain:
+        raise ConfigError(
+            f"remedy.unroll={unroll}: its steps cannot be constrained, and loss={config['loss']['name']} "
+            "constrains the discriminator after each step; use remedy.unroll=0 or another loss"
+        )
     count, train = config["remedy"]["pack"], config["train"]
     if count == 1:
         return
