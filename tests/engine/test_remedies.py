@@ -137,6 +137,50 @@ def test_what_cannot_work_is_refused(overrides: str, configure: Any) -> None:
         check_recipe(configure(*overrides.split()))
 
 
+ALONE = "has 2 images, with remedy.pack=2 one sample for the discriminator, which fails on one alone"
+
+
+@pytest.mark.parametrize(
+    "overrides, refused",
+    [
+        ("train.batch_size=2", f"train.batch_size {ALONE}.*; use a larger train.batch_size"),
+        ("train.batch_size=4", None),
+        ("train.batch_size=2 loss.critic_norm=layer", None),
+        ("train.batch_size=2 model=dcgan", None),
+    ],
+)
+def test_a_pack_alone_is_refused_where_batch_norm_fails_on_it(
+    overrides: str, refused: str | None, configure: Any, digits: Dataset
+) -> None:
+    """A convolution's output still varies over its pixels: what is not refused trains."""
+    config = configure("loss.critic_norm=batch", "remedy.pack=2", *overrides.split())
+    if refused:
+        with pytest.raises(ConfigError, match=refused):
+            check_recipe(config)
+        with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+            Training(config, digits, CPU).advance()
+    else:
+        check_recipe(config)
+        training = Training(config, digits, CPU)
+        training.advance()
+        assert training._metrics.isfinite().all()
+
+
+@pytest.mark.parametrize("pack, size, num_train", [(1, 4, 1297), (2, 6, 1298), (4, 8, 1300)])
+def test_a_last_batch_of_one_sample_is_refused_too(
+    pack: int, size: int, num_train: int, configure: Any
+) -> None:
+    given = ("loss.critic_norm=batch", f"remedy.pack={pack}", f"train.batch_size={size}")
+    config = configure(*given, "train.drop_last=false", f"dataset.num_train={num_train}")
+    with pytest.raises(
+        ConfigError, match=f"last partial batch .* has {pack} images, with remedy.pack={pack}"
+    ):
+        check_recipe(config)
+    check_recipe(configure(*given, f"dataset.num_train={num_train}"))
+    more = configure(*given, "train.drop_last=false", f"dataset.num_train={num_train + pack}")
+    check_recipe(more)
+
+
 # --- minibatch standard deviation -------------------------------------------------------------------
 
 

@@ -22,7 +22,14 @@ from ganbench.config import (
     resolve_target,
 )
 from ganbench.engine.device import memory_format, physical_memory
-from ganbench.engine.remedies import Tap, averaged, check_features, check_remedies, fit_discriminator
+from ganbench.engine.remedies import (
+    Tap,
+    averaged,
+    batch_sizes,
+    check_features,
+    check_remedies,
+    fit_discriminator,
+)
 from ganbench.errors import ConfigError
 from ganbench.losses import Loss
 
@@ -137,8 +144,8 @@ def check_networks(config: Config) -> set[str]:
     Costs no memory and no arithmetic, so that a wrong shape is found before data is loaded.
 
     Raises:
-        ConfigError: a part cannot be built, gives another shape than the contract says, or lacks the layer
-            that a remedy needs.
+        ConfigError: a part cannot be built, gives another shape than the contract says, lacks the layer
+            that a remedy needs, or cannot judge a sample alone where a batch holds no more.
     """
     size, channels = config["dataset"]["image_size"], config["dataset"]["channels"]
     image_shape = (2, channels, size, size)
@@ -164,7 +171,25 @@ def check_networks(config: Config) -> set[str]:
         if logits not in ((2, 1), (2,)):
             raise ConfigError(f"model.discriminator: must give one logit an image, gives {logits[1:]}")
         check_features(tap, config["remedy"])
+        _check_alone(networks["discriminator"], config, torch.randn(1, *packed[1:]))
     return norms_of(networks["discriminator"])
+
+
+def _check_alone(discriminator: nn.Module, config: Config, sample: Tensor) -> None:
+    """Refuse batches of one sample, an image or a pack, where batch norm finds no variance in it."""
+    count = config["remedy"]["pack"]
+    for name, size in batch_sizes(config).items():
+        if size > count:
+            continue
+        try:
+            with torch.no_grad():
+                discriminator(sample, torch.zeros(1, dtype=torch.int64))
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise ConfigError(
+                f"{name} has {size} images, with remedy.pack={count} one sample for the discriminator, "
+                f"which fails on one alone ({error}); use a larger train.batch_size, train.drop_last=true, "
+                "or another loss.critic_norm than batch"
+            ) from error
 
 
 def _require_trainable(network: nn.Module, part: str) -> None:

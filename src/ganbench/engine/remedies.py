@@ -247,7 +247,7 @@ def check_remedies(config: Config, loss: Loss) -> None:
             f"remedy.unroll={unroll}: its steps cannot be constrained, and loss={config['loss']['name']} "
             "constrains the discriminator after each step; use remedy.unroll=0 or another loss"
         )
-    count, train = config["remedy"]["pack"], config["train"]
+    count = config["remedy"]["pack"]
     if count == 1:
         return
     if config["model"]["conditional"]:
@@ -255,11 +255,19 @@ def check_remedies(config: Config, loss: Loss) -> None:
             f"remedy.pack={count}: packs images of any class, so it needs an unconditional model; "
             f"model={config['model']['name']} is conditional: use remedy.pack=1 or another model"
         )
-    sizes = {"train.batch_size": train["batch_size"]}
-    if not train["drop_last"]:
-        sizes["the last partial batch (see train.drop_last)"] = (
-            config["dataset"]["num_train"] % train["batch_size"]
-        )
-    for name, size in sizes.items():
+    for name, size in batch_sizes(config).items():
         if size % count:
-            raise ConfigError(f"remedy.pack={count}: {name} has {size} images, which are no whole packs")
+            raise ConfigError(
+                f"remedy.pack={count}: {name} has {size} images, which are no whole packs; use a "
+                f"train.batch_size that {count} divides, and train.drop_last=true"
+            )
+
+
+def batch_sizes(config: Config) -> dict[str, int]:
+    """How many images the batches of a training have, by what decides it."""
+    train = config["train"]
+    sizes = {"train.batch_size": train["batch_size"]}
+    rest = config["dataset"]["num_train"] % train["batch_size"]
+    if rest and not train["drop_last"]:
+        sizes["the last partial batch (see train.drop_last)"] = rest
+    return sizes
