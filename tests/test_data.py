@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganbench import config
+from ganbench.config import groups
 from ganbench.data import (
     Batches,
     Dataset,
@@ -203,8 +203,8 @@ def test_unreadable_data(copied: Path, target: str, monkeypatch: pytest.MonkeyPa
     shutil.copy(source, path)
     (copied if target == "folder" else path).chmod(0o000)
     # The checkout itself may lie where only root may look.
-    files = config.group_files("dataset")
-    monkeypatch.setattr(config, "group_files", lambda group: files)
+    files = groups.group_files("dataset")
+    monkeypatch.setattr(groups, "group_files", lambda group: files)
     os.seteuid(65534)
     try:
         message = refusal(root)

@@ -17,3 +17,8 @@ class DataError(UserError):
 
 class RunError(UserError):
     """A run directory that is missing, damaged, held by another process or not writable."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,41 @@
+"""The configuration of a run: composed, checked at the boundary, and what names the run.
+
+Everything a user can get wrong is refused here, before data is loaded, with the key, the rule, the value
+and what would work. After `finalise` the configuration is a plain dict without interpolations. Other rooms
+import from the package; what a module does not share stays its own.
+"""
+
+from ganbench.config.composition import compose, finalise, to_yaml
+from ganbench.config.groups import group_files, group_names, load_group, purpose
+from ganbench.config.keys import Config, without
+from ganbench.config.messages import hydra_message
+from ganbench.config.naming import HOUSEKEEPING, identity, run_name
+from ganbench.config.targets import RECIPE_KEYS, instantiate, loss_parameters, require_trusted, resolve_target
+from ganbench.config.validation import BUDGETS, FAILURES, NORM_CHOICES, validate
+from ganbench.config.values import converted
+
+__all__ = [
+    "BUDGETS",
+    "FAILURES",
+    "HOUSEKEEPING",
+    "NORM_CHOICES",
+    "RECIPE_KEYS",
+    "Config",
+    "compose",
+    "converted",
+    "finalise",
+    "group_files",
+    "group_names",
+    "hydra_message",
+    "identity",
+    "instantiate",
+    "load_group",
+    "loss_parameters",
+    "purpose",
+    "require_trusted",
+    "resolve_target",
+    "run_name",
+    "to_yaml",
+    "validate",
+    "without",
+]

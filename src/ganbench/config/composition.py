@@ -1,0 +1,125 @@
+"""From overrides to a resolved configuration, by Hydra and OmegaConf."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import fields
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ganbench.config.keys import Config
+from ganbench.config.messages import hydra_message
+from ganbench.config.validation import BUDGETS, NORM_CHOICES, validate
+from ganbench.config.values import is_number, shown
+from ganbench.errors import ConfigError, first_line
+from ganbench.schema import ModelConfig
+
+
+def register_resolvers() -> None:
+    """Make the resolvers that ``conf/`` uses known to OmegaConf; safe to call again."""
+    OmegaConf.register_new_resolver(
+        "ganbench.auto", lambda value, default: default if value == "auto" else value, replace=True
+    )
+    OmegaConf.register_new_resolver("ganbench.times", operator.mul, replace=True)
+    OmegaConf.register_new_resolver("ganbench.pid", os.getpid, replace=True)
+
+
+register_resolvers()
+
+
+def compose(overrides: Iterable[str] = (), config_dir: str | None = None) -> Config:
+    """Compose, validate and resolve a configuration as ``ganbench train OVERRIDES`` would.
+
+    Raises:
+        ConfigError: the configuration cannot be trained.
+    """
+    import hydra
+
+    chosen = list(overrides)
+    if config_dir:
+        chosen.append(f"hydra.searchpath=[file://{os.path.abspath(config_dir)}]")
+    try:
+        with hydra.initialize_config_module("ganbench.conf", version_base="1.3"):
+            composed = hydra.compose("config", chosen)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(hydra_message(error)) from error
+    return finalise(composed, chosen)
+
+
+def finalise(composed: DictConfig, overrides: Iterable[str] = ()) -> Config:
+    """Resolve and validate a composed configuration; `overrides` are those of the command line.
+
+    Raises:
+        ConfigError: names the key, the rule, the value and what would work.
+    """
+    composed = composed.copy()
+    OmegaConf.set_struct(composed, False)
+    composed.pop("hydra", None)
+    _settle_budget(composed, overrides)
+    _check_before_resolving(composed)
+    try:
+        config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key or 'config'}: {first_line(error)}") from error
+    assert isinstance(config, dict)
+    return validate(config)  # type: ignore[arg-type]
+
+
+def to_yaml(config: Config) -> str:
+    """The configuration as YAML text."""
+    return OmegaConf.to_yaml(OmegaConf.create(config))
+
+
+# --- before resolving -------------------------------------------------------------------------------
+
+
+def _settle_budget(composed: DictConfig, overrides: Iterable[str]) -> None:
+    """A budget named on the command line replaces the one that a file set."""
+    named = {match[1] for text in overrides if (match := re.match(r"\+*train\.(\w+)=", text))}
+    given = [key for key in BUDGETS if key in named and composed.train.get(key) is not None]
+    if given:
+        for key in BUDGETS:
+            if key not in named:
+                composed.train[key] = None
+
+
+def _check_before_resolving(composed: DictConfig) -> None:
+    """Refuse what would otherwise end in an interpolation error that names another key."""
+    loss = composed.get("loss")
+    if not isinstance(loss, DictConfig) or "_target_" not in loss:
+        raise ConfigError("loss: needs _target_, the dotted path of a loss class")
+    if not isinstance(loss.get("optimizer"), DictConfig) or "_target_" not in loss.optimizer:
+        raise ConfigError(
+            "loss.optimizer: needs _target_ and lr, e.g. {_target_: torch.optim.Adam, lr: 2e-4}"
+        )
+    # Both learning rates stand on it: without this the message would name one of them.
+    rate = OmegaConf.select(composed, "loss.optimizer.lr")
+    if not is_number(rate):
+        raise ConfigError(f"loss.optimizer.lr={shown(rate)}: must be a positive, finite number")
+    stop_on = composed.train.get("stop_on") if "train" in composed else None
+    if isinstance(stop_on, str):
+        raise ConfigError(f"train.stop_on={stop_on}: must be a list; try train.stop_on=[{stop_on}]")
+    norm = loss.get("critic_norm")
+    if norm not in NORM_CHOICES:
+        raise ConfigError(f"loss.critic_norm={norm}: must be one of {', '.join(NORM_CHOICES)}")
+    _refuse_idle_model_keys(composed)
+
+
+def _refuse_idle_model_keys(composed: DictConfig) -> None:
+    """A model's YAML may have keys of its own, but only such as something refers to."""
+    model = composed.get("model")
+    if not isinstance(model, DictConfig):
+        return
+    used = set(re.findall(r"\$\{model\.(\w+)", OmegaConf.to_yaml(composed)))
+    known = [*(field.name for field in fields(ModelConfig)), *sorted(used)]
+    for key in model:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean model.{close[0]}?" if close else f"known: {', '.join(known)}"
+            raise ConfigError(f"model.{key!s}: unknown key, nothing refers to it; {hint}")

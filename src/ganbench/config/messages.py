@@ -1,0 +1,45 @@
+"""What Hydra says of a composition that failed, as one line with a way out."""
+
+from __future__ import annotations
+
+import difflib
+
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig
+
+
+def hydra_message(error: Exception) -> str:
+    """Hydra's message without its search path, and a suggestion for an unknown key."""
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r}: cannot be read as KEY=VALUE; quote a value with special characters"
+    text = str(error).split("Config search path:")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    message = lines[0] if lines else type(error).__name__
+    if "Available options in" in text:
+        at = next(i for i, line in enumerate(lines) if line.startswith("Available options in"))
+        message += f". {lines[at]} {', '.join(lines[at + 1 :])}"
+    elif message.startswith("Could not override"):
+        message += _closest_key(message) + (f" {lines[1]}" if len(lines) > 1 else "")
+    elif len(lines) > 1:
+        message = "; ".join(lines)
+    return message
+
+
+def _closest_key(message: str) -> str:
+    wanted = message.split("'")[1] if "'" in message else ""
+    import hydra
+
+    with hydra.initialize_config_module("ganbench.conf", version_base="1.3"):
+        known = list(_dotted_keys(hydra.compose("config")))
+    close = difflib.get_close_matches(wanted, known, n=1)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def _dotted_keys(node: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for key in map(str, node):
+        keys.append(f"{prefix}{key}")
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
+            keys += _dotted_keys(child, f"{prefix}{key}.")
+    return keys

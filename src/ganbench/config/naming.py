@@ -1,0 +1,54 @@
+"""What names a run: the hash of its configuration, and its place below the output folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ganbench.config.keys import Config, lookup, without
+from ganbench.schema import later_keys
+
+HOUSEKEEPING = (
+    "force",
+    "output_root",
+    "dataset.root",
+    "train.checkpoint_every",
+    "train.stop_on",
+    "eval.inception_weights",
+)
+"""Keys that change nothing a run contains, left out of its identity."""
+
+
+def identity(config: Config) -> str:
+    """Hex sha256 of the configuration without its housekeeping keys.
+
+    Nor does a later key count while it has its default: what it names is then what a run did before
+    the key existed, and the run keeps its name.
+    """
+    idle = [key for key, default in later_keys().items() if lookup(config, key) == default]
+    counted = without(config, [*HOUSEKEEPING, *idle])
+    told = {key: value for key, value in counted.items() if value != {}}
+    return hashlib.sha256(_canonical_json(told).encode()).hexdigest()
+
+
+def run_name(config: Config) -> str:
+    """``<dataset>/<model>/<loss>/s<seed>-<hash8>``, the run's place below ``output_root``."""
+    names = [config[group]["name"] for group in ("dataset", "model", "loss")]
+    return "/".join([*names, f"s{config['seed']}-{identity(config)[:8]}"])
+
+
+def _canonical_json(value: Any) -> str:
+    return json.dumps(_canonical(value), sort_keys=True, separators=(",", ":"))
+
+
+def _canonical(value: Any) -> Any:
+    """10 and 10.0 are one value, so that a digit after the point does not make another run."""
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

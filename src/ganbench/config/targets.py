@@ -1,0 +1,120 @@
+"""What ``_target_`` names: resolved, called, checked against its signature, and whether it is trusted."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from ganbench.config.keys import Config
+from ganbench.errors import ConfigError, first_line
+from ganbench.schema import RecipeConfig
+
+TRUSTED = re.compile(r"(ganbench\.models\.\w+|ganbench\.losses|ganbench\.data|torch\.optim)\.[A-Za-z]\w*")
+"""What a configuration that somebody else made may name: our own parts and torch's optimisers."""
+
+RECIPE_KEYS = frozenset(field.name for field in fields(RecipeConfig))
+
+
+def loss_parameters(loss: Mapping[str, Any]) -> Config:
+    """The part of the ``loss`` group that its class is built from: target and own parameters."""
+    return {key: value for key, value in loss.items() if key not in RECIPE_KEYS}
+
+
+def resolve_target(target: str) -> Callable[..., Any]:
+    """The callable that a dotted path names.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        found = pkgutil.resolve_name(target)
+    except Exception as error:
+        raise ConfigError(
+            f"_target_={target}: cannot be imported ({first_line(error)}); check the dotted path, and "
+            "that its module lies in the folder given by --config-dir or on PYTHONPATH"
+        ) from error
+    if not callable(found):
+        raise ConfigError(f"_target_={target}: must name a class or function, is {found!r}")
+    return found
+
+
+def instantiate(node: Mapping[str, Any], **extra: Any) -> Any:
+    """Call the target that `node` names with the rest of its keys and `extra`.
+
+    Raises:
+        ConfigError: the target does not exist.
+    """
+    return resolve_target(str(node["_target_"]))(**_arguments(node), **extra)
+
+
+def require_trusted(node: Any) -> None:
+    """Refuse a configuration whose targets lie outside ganbench's own parts and torch.optim.
+
+    Raises:
+        ConfigError: naming the first such target.
+    """
+    if isinstance(node, Mapping):
+        target = node.get("_target_")
+        if target is not None and not _is_trusted(str(target)):
+            raise ConfigError(
+                f"_target_={target!r}: a run directory may only name ganbench's own models, losses and "
+                "datasets and the optimisers of torch.optim; pass --trust if you know who made it"
+            )
+        for value in node.values():
+            require_trusted(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            require_trusted(value)
+
+
+def _is_trusted(target: str) -> bool:
+    if not TRUSTED.fullmatch(target):
+        return False
+    # A module also holds what it imports: the name must be defined where it claims to be.
+    home = getattr(resolve_target(target), "__module__", "") or ""
+    return home.startswith("torch.optim.") or home == target.rpartition(".")[0]
+
+
+def check_targets(config: Config) -> None:
+    """Bind the arguments of every target to its signature, so that a misspelt parameter is found now.
+
+    Raises:
+        ConfigError: no target, or arguments that it does not take.
+    """
+    nodes = {
+        "dataset.source": (config["dataset"]["source"], {"root"}),
+        "model.generator": (config["model"]["generator"], set()),
+        "model.discriminator": (config["model"]["discriminator"], set()),
+        "loss": (loss_parameters(config["loss"]), set()),
+        "loss.optimizer": (config["loss"]["optimizer"], {"params"}),
+    }
+    for key, (node, supplied) in nodes.items():
+        if "_target_" not in node:
+            raise ConfigError(f"{key}: needs _target_, the dotted path of a class or function")
+        _bind(key, resolve_target(str(node["_target_"])), _arguments(node), supplied)
+
+
+def _bind(key: str, target: Callable[..., Any], arguments: Config, supplied: set[str]) -> None:
+    parameters = inspect.signature(target).parameters
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    accepted = [name for name in parameters if name not in supplied and name != "self"]
+    for name in arguments:
+        if name not in accepted and not open_ended:
+            close = difflib.get_close_matches(str(name), accepted, n=1)
+            hint = f"did you mean {key}.{close[0]}?" if close else f"it takes {', '.join(accepted)}"
+            raise ConfigError(
+                f"{key}.{name}: unknown key for {target.__name__}; {hint} (remove one with ~{key}.{name})"
+            )
+    try:
+        inspect.signature(target).bind(**arguments, **dict.fromkeys(supplied))
+    except TypeError as error:
+        raise ConfigError(f"{key}: {target.__name__} {error}") from error
+
+
+def _arguments(node: Mapping[str, Any]) -> Config:
+    return {key: value for key, value in node.items() if key != "_target_"}

@@ -1,0 +1,39 @@
+"""Targets: called with the rest of their node, and trusted only where they are our own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ganbench.config import Config, instantiate, require_trusted
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "ganbench.losses.torch.save",
+        "ganbench.losses.dataclass",
+        "ganbench.data.Path",
+        "ganbench.data.os.system",
+        "ganbench.runs.atomic_write_text",
+        "torch.optim.lr_scheduler.StepLR",
+        "torch.load",
+        "builtins.eval",
+        "ganbench.models.cgan.first_and_last",
+    ],
+)
+def test_untrusted_targets_are_refused_anywhere(
+    target: str, base: Config, changed: Callable[[str, Any], Config], message_of: Callable[..., str]
+) -> None:
+    require_trusted(base)
+    for key in ("loss._target_", "model.generator._target_", "loss.optimizer._target_"):
+        assert "pass --trust" in message_of(lambda key=key: require_trusted(changed(key, target)))
+    assert target in message_of(lambda: require_trusted([{"deep": [{"_target_": target}]}]))
+
+
+def test_instantiate_calls_the_target_with_the_rest(message_of: Callable[..., str]) -> None:
+    assert instantiate({"_target_": "fractions.Fraction", "numerator": 3}, denominator=4) == 0.75
+    assert "must name a class or function" in message_of(lambda: instantiate({"_target_": "sys.path"}))
