@@ -258,7 +258,7 @@ def test_a_full_disk_at_the_end_is_never_completed(configure: Any, monkeypatch: 
             raise OSError(28, "No space left on device")
         original(path, data)
 
-    monkeypatch.setattr(runs, "atomic_write_bytes", full)
+    monkeypatch.setattr("ganbench.runs.directory.atomic_write_bytes", full)
     outcome = train_run(config)
     assert outcome.status == read_run(outcome.path).status == runs.FAILED
     assert "No space left" in (outcome.reason or "")

@@ -103,7 +103,7 @@ def test_any_write_may_fail(
             assert outcome.status == runs.FAILED
             assert outcome.reason is not None and os.strerror(code) in outcome.reason
             assert str(outcome.path) in outcome.reason
-        except runs.RunError as error:
+        except RunError as error:
             assert os.strerror(code) in str(error)
     path = run_path(plain)
     faults.require_whole(path)

@@ -1,0 +1,56 @@
+"""The run directory: its only reader and its only writer. Needs no torch.
+
+Every file but the log is written whole or not at all; a process that works in a run directory holds its
+lock, which the operating system lets go of when the process dies, however it dies. Other rooms import from
+the package; what a module does not share stays its own.
+"""
+
+from ganbench.runs.atomic import atomic_write_bytes, atomic_write_text
+from ganbench.runs.directory import RunDirectory
+from ganbench.runs.history import HISTORY_COLUMNS, LATER_COLUMNS, read_history
+from ganbench.runs.layout import (
+    CHECKPOINT,
+    COMPLETED,
+    DIVERGED,
+    FAILED,
+    GENERATOR,
+    INTERRUPTED,
+    OWN_FILES,
+    OWN_FOLDERS,
+    PREVIOUS_CHECKPOINT,
+    RUNNING,
+    SCHEMA,
+    STATUSES,
+)
+from ganbench.runs.lock import RunHeldError, holder
+from ganbench.runs.reading import NewerSchemaError, confined
+from ganbench.runs.record import RunRecord, find_runs, read_run, read_scores
+
+__all__ = [
+    "CHECKPOINT",
+    "COMPLETED",
+    "DIVERGED",
+    "FAILED",
+    "GENERATOR",
+    "HISTORY_COLUMNS",
+    "INTERRUPTED",
+    "LATER_COLUMNS",
+    "OWN_FILES",
+    "OWN_FOLDERS",
+    "PREVIOUS_CHECKPOINT",
+    "RUNNING",
+    "SCHEMA",
+    "STATUSES",
+    "NewerSchemaError",
+    "RunDirectory",
+    "RunHeldError",
+    "RunRecord",
+    "atomic_write_bytes",
+    "atomic_write_text",
+    "confined",
+    "find_runs",
+    "holder",
+    "read_history",
+    "read_run",
+    "read_scores",
+]

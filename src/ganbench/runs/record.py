@@ -1,0 +1,102 @@
+"""Runs found, and what a run directory says of itself."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ganbench.errors import RunError
+from ganbench.runs.history import read_history
+from ganbench.runs.layout import INTERRUPTED, RUNNING, STATUSES
+from ganbench.runs.lock import holder
+from ganbench.runs.reading import check_schema, exists, load_json, load_yaml
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run directory says of itself. `info` is run.json, `config` is config.yaml."""
+
+    path: Path
+    config: dict[str, Any]
+    info: dict[str, Any]
+
+    @property
+    def status(self) -> str:
+        """One of `STATUSES`; a run marked running that no process holds was interrupted."""
+        if self.info["status"] == RUNNING and holder(self.path) is None:
+            return INTERRUPTED
+        return str(self.info["status"])
+
+    @property
+    def reason(self) -> str | None:
+        """Why the run is not completed, None where it is or goes on."""
+        if self.info["status"] == RUNNING and self.status == INTERRUPTED:
+            return "its process ended without a word"
+        reason = self.info.get("reason")
+        return None if reason is None else str(reason)
+
+    @cached_property
+    def history(self) -> list[dict[str, float]]:
+        """Rows of history.csv as numbers, a missing value as NaN; empty where there is no file."""
+        return read_history(self.path)
+
+    @cached_property
+    def scores(self) -> list[dict[str, Any]]:
+        """Score records in the order they were made; empty where there is no file."""
+        return read_scores(self.path)
+
+
+def find_runs(root: str | Path) -> list[Path]:
+    """Every folder at or below `root` that is, or was meant to be, a run directory, sorted.
+
+    Hidden folders and symbolic links are not followed.
+    """
+    found = []
+    for folder, names, files in os.walk(root):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        if "run.json" in files or {"config.yaml", "train.log"} <= set(files):
+            found.append(Path(folder))
+            names.clear()
+    return sorted(found)
+
+
+def read_run(path: str | Path) -> RunRecord:
+    """Read a run directory.
+
+    Raises:
+        RunError: no run directory, damaged files, or a schema newer than this version reads.
+    """
+    folder = Path(path)
+    if not exists(folder / "run.json"):
+        raise RunError(f"{folder}: not a run directory (no run.json); `ganbench train` makes one")
+    info = load_json(folder, "run.json")
+    if not isinstance(info, dict):
+        raise RunError(f"{folder / 'run.json'}: damaged: must be an object, is {type(info).__name__}")
+    check_schema(folder / "run.json", info)
+    if info.get("status") not in STATUSES:
+        raise RunError(
+            f"{folder / 'run.json'}: damaged: status={info.get('status')!r} is none of {', '.join(STATUSES)}"
+        )
+    config = load_yaml(folder, "config.yaml")
+    if not isinstance(config, dict):
+        raise RunError(f"{folder / 'config.yaml'}: damaged: must be a mapping")
+    return RunRecord(folder, config, info)
+
+
+def read_scores(folder: Path) -> list[dict[str, Any]]:
+    """The records of scores.json; empty where there is none.
+
+    Raises:
+        RunError: damaged or of a newer schema.
+    """
+    if not exists(folder / "scores.json"):
+        return []
+    records = load_json(folder, "scores.json")
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise RunError(f"{folder / 'scores.json'}: damaged: must be a list of objects")
+    for record in records:
+        check_schema(folder / "scores.json", record)
+    return records

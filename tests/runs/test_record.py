@@ -1,0 +1,32 @@
+"""Runs are found, and told from what is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ganbench.errors import RunError
+from ganbench.runs import atomic_write_text, find_runs, read_run
+
+
+def test_absent_things(tmp_path: Path, run: Path) -> None:
+    with pytest.raises(RunError, match=r"not a run directory \(no run.json\)"):
+        read_run(tmp_path)
+    record = read_run(run)
+    assert (record.history, record.scores, record.reason) == ([], [], None)
+    (run / "config.yaml").unlink()
+    with pytest.raises(RunError, match=r"config.yaml: cannot be read"):
+        read_run(run)
+
+
+def test_find_runs(tmp_path: Path) -> None:
+    for name in ("b/s1/run.json", "a/s0/run.json", "a/s0/inner/run.json", "c/other.json"):
+        atomic_write_text(tmp_path / name, "{}")
+    for name in (".sweeps/x/run.json", "d/half/config.yaml", "d/half/train.log", "e/config.yaml"):
+        atomic_write_text(tmp_path / name, "")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    found = [str(path.relative_to(tmp_path)) for path in find_runs(tmp_path)]
+    assert found == ["a/s0", "b/s1", "d/half"]
+    assert find_runs(tmp_path / "a" / "s0") == [tmp_path / "a" / "s0"]
+    assert find_runs(tmp_path / "absent") == []
