@@ -276,9 +276,9 @@ def test_of_a_layer_called_twice_the_last_call_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    "remedies", [{}, {"minibatch_std"}, {"unroll"}, {"minibatch_std", "unroll"}], ids=str
+    "remedies", [(), ("minibatch_std",), ("unroll",), ("minibatch_std", "unroll")], ids=str
 )
-def test_features_are_matched_before_the_last_layer_called(remedies: set[str]) -> None:
+def test_features_are_matched_before_the_last_layer_called(remedies: tuple[str, ...]) -> None:
     """Under every wrapper, and against an unrolled critic, whose steps of size 0 change nothing."""
     plain, loss = Backwards(1, 3), BCE()
     critic = MinibatchStd(plain) if "minibatch_std" in remedies else plain
