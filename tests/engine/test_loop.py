@@ -20,7 +20,8 @@ from ganbench.data import Batches, Dataset
 from ganbench.engine import checkpoint
 from ganbench.engine.loop import Training, count_steps
 from ganbench.engine.signals import Interrupted
-from ganbench.engine.step import METRICS, Step
+from ganbench.engine.step import Step
+from ganbench.runs import METRICS
 from ganbench.session import Outcome, train_run
 
 pytestmark = pytest.mark.usefixtures("cached_data")

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ganbench.data import Batches, Dataset
 from ganbench.engine.gan import GAN, build_gan, build_loss
-from ganbench.engine.step import METRICS, Step
+from ganbench.engine.step import Step
+from ganbench.runs import METRICS
 
 LOSSES = ("bce", "lsgan", "hinge", "wgan_clip", "wgan_gp", "sn_hinge")
 CPU = torch.device("cpu")

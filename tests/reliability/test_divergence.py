@@ -18,9 +18,9 @@ from ganbench import runs
 from ganbench.cli import main
 from ganbench.config import Config, compose
 from ganbench.engine.signals import Interrupted
-from ganbench.engine.step import METRICS, Step
+from ganbench.engine.step import Step
 from ganbench.generator import load_generator
-from ganbench.runs import CHECKPOINT
+from ganbench.runs import CHECKPOINT, METRICS
 from ganbench.session import run_path, train_run
 
 

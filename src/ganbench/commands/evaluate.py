@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ganbench.errors import ConfigError, RunError, UserError
+from ganbench.errors import ConfigError, RunError, UserError, first_line
 
 if TYPE_CHECKING:
     from ganbench.config import Config
@@ -206,7 +206,7 @@ def _parse(override: str) -> tuple[str, Any]:
     try:
         return key, yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{override}: not a value ({str(error).splitlines()[0]})") from error
+        raise ConfigError(f"{override}: not a value ({first_line(error)})") from error
 
 
 def _changed(config: Config, changes: dict[str, Any]) -> Config:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ganbench.errors import first_line
+
 log = logging.getLogger(__name__)
 
 WARM_UP_CALLS = 3
@@ -19,8 +21,8 @@ class Captured:
     The function must be work of the device alone: all that differs between calls is in its inputs, in tensors
     that it changes in place and in the device's random state. Its first calls run eagerly on a stream of
     their own, where optimisers make their state and kernels are chosen; inputs of other shapes than the
-    recorded ones (an epoch's last, partial batch) always run so. Every call returns the same tensor once
-    the function is recorded: read it before the next.
+    recorded ones (an epoch's last, partial batch) run eagerly, too. A replay always returns the same tensor:
+    read it before the next call.
 
     A function that cannot be recorded goes on eagerly, and a warning says so once.
     """
@@ -47,8 +49,7 @@ class Captured:
             self.recording = Recording(self.function, inputs)
         except RuntimeError as error:
             self._refused = True
-            reason = next(iter(str(error).strip().splitlines()), "")
-            log.warning("compile=true: no CUDA graph of the step (%s); eager it is", reason)
+            log.warning("compile=true: no CUDA graph of the step (%s); eager it is", first_line(error))
 
     def forget(self) -> None:
         """Record anew: after tensors that the function changes were replaced, not changed in place."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ganbench.errors import RunError
+from ganbench.errors import RunError, first_line
 from ganbench.runs import CHECKPOINT, PREVIOUS_CHECKPOINT, confined
 
 SCHEMA = 1
@@ -50,7 +50,7 @@ def from_bytes(data: bytes) -> dict[str, Any]:
     except pickle.UnpicklingError as error:  # torch's own text tells how to load it all the same
         raise RunError("unreadable: it holds something else than tensors and plain values") from error
     except Exception as error:  # a damaged archive can fail anywhere in zip, pickle or torch
-        raise RunError(f"unreadable: {next(iter(str(error).splitlines()), type(error).__name__)}") from error
+        raise RunError(f"unreadable: {first_line(error)}") from error
     if not isinstance(state, dict) or not isinstance(state.get("schema"), int):
         raise RunError("not a checkpoint of ganbench")
     if state["schema"] > SCHEMA:

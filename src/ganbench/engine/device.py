@@ -11,7 +11,7 @@ from functools import cache
 
 import torch
 
-from ganbench.errors import ConfigError
+from ganbench.errors import ConfigError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +87,8 @@ def compiler_works(device: torch.device) -> bool:
     try:
         torch.compile(torch.relu)(torch.zeros(2, device=device))
     except Exception as error:  # each backend fails in its own way without its compiler
-        reason = next(iter(str(error).strip().splitlines()), "")
-        log.warning("compile=true: no working compiler (%s: %s); eager it is", type(error).__name__, reason)
+        kind, reason = type(error).__name__, first_line(error)
+        log.warning("compile=true: no working compiler (%s: %s); eager it is", kind, reason)
         return False
     return True
 

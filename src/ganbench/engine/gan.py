@@ -30,7 +30,7 @@ from ganbench.engine.remedies import (
     check_remedies,
     fit_discriminator,
 )
-from ganbench.errors import ConfigError
+from ganbench.errors import ConfigError, first_line
 from ganbench.losses import Loss
 
 
@@ -256,7 +256,7 @@ def _try(networks: dict[str, nn.Module], part: str, inputs: Tensor, labels: Tens
         with torch.no_grad():
             return tuple(networks[part](inputs, labels).shape)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise ConfigError(
             f"model.{part}: fails on a batch of shape {tuple(inputs.shape)}: {reason}; check "
             "model.z_dim, dataset.image_size, dataset.channels and remedy.pack against it"

@@ -23,9 +23,9 @@ from ganbench.engine.images import grid, png, square_grid
 from ganbench.engine.loggers import Logger
 from ganbench.engine.remedies import generator_objective
 from ganbench.engine.signals import StopSignals
-from ganbench.engine.step import METRICS, Step
+from ganbench.engine.step import Step
 from ganbench.errors import RunError
-from ganbench.runs import HISTORY_COLUMNS, RunDirectory
+from ganbench.runs import HISTORY_COLUMNS, METRICS, RunDirectory
 
 SAMPLE_COUNT = 64
 CLASS_COLUMNS = 10

@@ -19,22 +19,10 @@ from ganbench.engine.gan import GAN, norms_of
 from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, compares_samples, pack
 from ganbench.losses import Loss
 
-METRICS = (
-    "d_loss",
-    "g_loss",
-    "d_penalty",
-    "d_real",
-    "d_fake",
-    "d_accuracy",
-    "d_grad_norm",
-    "g_grad_norm",
-)
-"""What a step reports: objectives (the penalty apart), mean logits, accuracy, gradient norms."""
-
 
 @dataclass
 class Step:
-    """One training step of a recipe; calling it returns the float32 vector of `METRICS`.
+    """One training step of a recipe; calling it returns the float32 vector of `ganbench.runs.METRICS`.
 
     `images` counts the real images the last step showed to the discriminator.
     """

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ganbench.errors import UserError
+from ganbench.errors import UserError, first_line
 from ganbench.metrics.features import Features, full_precision, gathered
 from ganbench.network import socket_timeout
 
@@ -58,8 +58,7 @@ class InceptionExtractor:
                 feature_extractor_weights_path=buffer,
             )
         except (RuntimeError, TypeError, AttributeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"{_holds_other(path)} ({reason})") from error
+            raise UserError(f"{_holds_other(path)} ({first_line(error)})") from error
         self._network = _quick(network).to(self.device).to(memory_format=torch.channels_last)
 
     def __call__(self, images: Tensor, batch_size: int) -> Features:
@@ -104,7 +103,8 @@ def find_weights(given: Path | None = None) -> Path:
 def _quick(network: nn.Module) -> nn.Module:
     """Fold each batch norm into the convolution before it, once and for all, as inference allows.
 
-    With channels last in memory that halves the time on a CPU and moves features by a ten-millionth.
+    With channels last in memory that saves two fifths of the time on a CPU and moves features by less than
+    a millionth.
     """
     from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d
 
@@ -139,8 +139,7 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
         content = path.read_bytes()
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{_holds_other(path)} ({reason})") from error
+        raise UserError(f"{_holds_other(path)} ({first_line(error)})") from error
     if not isinstance(state, dict):
         raise UserError(f"{_holds_other(path)} (a {type(state).__name__})")
     sha256 = hashlib.sha256(content).hexdigest()

@@ -7,7 +7,7 @@ the package; what a module does not share stays its own.
 
 from ganbench.runs.atomic import atomic_write_bytes, atomic_write_text
 from ganbench.runs.directory import RunDirectory
-from ganbench.runs.history import HISTORY_COLUMNS, LATER_COLUMNS, read_history
+from ganbench.runs.history import HISTORY_COLUMNS, LATER_COLUMNS, METRICS, read_history
 from ganbench.runs.layout import (
     CHECKPOINT,
     COMPLETED,
@@ -35,6 +35,7 @@ __all__ = [
     "HISTORY_COLUMNS",
     "INTERRUPTED",
     "LATER_COLUMNS",
+    "METRICS",
     "OWN_FILES",
     "OWN_FOLDERS",
     "PREVIOUS_CHECKPOINT",

@@ -11,10 +11,7 @@ from pathlib import Path
 from ganbench.errors import RunError
 from ganbench.runs.reading import exists, read_text
 
-HISTORY_COLUMNS = (
-    "step",
-    "images",
-    "train_seconds",
+METRICS = (
     "d_loss",
     "g_loss",
     "d_penalty",
@@ -23,8 +20,10 @@ HISTORY_COLUMNS = (
     "d_accuracy",
     "d_grad_norm",
     "g_grad_norm",
-    "diversity",
 )
+"""What a training step reports: objectives (the penalty apart), mean logits, accuracy, gradient norms."""
+
+HISTORY_COLUMNS = ("step", "images", "train_seconds", *METRICS, "diversity")
 
 LATER_COLUMNS = ("diversity",)
 """Columns that histories written before them lack."""
