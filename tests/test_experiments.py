@@ -50,6 +50,19 @@ def test_list_shows_every_experiment_with_its_purpose(capsys: pytest.CaptureFixt
     assert len(set(lines.values())) == len(EXPERIMENTS) >= 13
 
 
+def test_list_shows_the_files_of_a_folder_of_ones_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text("# Better than all others\nname: mine\n")
+    assert main(["list", "loss", "model", "--config-dir", str(tmp_path)]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["mine", "Better than all others"] in lines
+    assert {"bce", "cgan"} <= {name for name, _ in lines}
+    assert main(["list", "--config-dir", str(tmp_path / "absent")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
 def test_broken_recipes_say_what_is_broken_and_what_to_see() -> None:
     for name, text in group_files("experiment").items():
         if name.startswith("lab/") and name != "lab/baseline":

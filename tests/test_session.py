@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from ganbench import runs, session
+from ganbench.cli import main
 from ganbench.config import identity
 from ganbench.data import Dataset
 from ganbench.engine.loop import Training
@@ -87,6 +88,18 @@ def test_scores_are_left_with_their_protocol(configure: Any) -> None:
     assert score["protocol"]["reference"]["dataset"] == "digits"
     assert score["values"]["fid"] > 0
     assert record.info["seconds"]["eval"] > 0
+
+
+def test_the_last_weights_are_scored_once_where_they_are_the_best(configure: Any) -> None:
+    """Sampling, features and metrics take half a minute at full size: the seconds are those of one pass."""
+    score_once = ("eval.every=3", "eval.training_num_samples=40", *SMALL_EVAL)
+    path = train_run(configure("loss=hinge", "model=mlp", *score_once)).path
+    _, last, best = read_run(path).scores
+    assert (last["weights"], best["weights"], best["step"]) == ("last", "best", 3)
+    assert best == {**last, "weights": "best"}
+    assert main(["evaluate", str(path)]) == 0
+    *_, last, best = read_run(path).scores
+    assert (last["when"], best) == ("evaluate", {**last, "weights": "best"})
 
 
 def test_run_json_says_everything(configure: Any, digits: Dataset) -> None:

@@ -57,7 +57,7 @@ class RunScorer:
             if training.gan.ema is not None:
                 records.append(self._score(training, "final", "ema"))
             if training.scores and (run.path / GENERATOR["best"]).exists():
-                records.append(self._score_best(training, run))
+                records.append(self._score_best(training, run, records[0]))
             run.write_bytes("samples/neighbours.png", self._neighbours(training))
         self._write(training, run, records)
         for record in records:
@@ -70,9 +70,11 @@ class RunScorer:
         network = training.gan.parts()["ema" if weights == "ema" else "generator"]
         return self.evaluator.score(network, self.z_dim, self.conditional, origin, when == "training")
 
-    def _score_best(self, training: Training, run: RunDirectory) -> dict[str, Any]:
+    def _score_best(self, training: Training, run: RunDirectory, last: dict[str, Any]) -> dict[str, Any]:
         # Made by this very process's configuration: nothing foreign is imported.
         best = load_generator(run.path, "best", trust=True)
+        if best.step == training.step:
+            return {**last, "weights": "best"}  # the same weights
         origin = Origin("final", "best", best.step, best.images, best.train_seconds)
         network = best.network.to(training.device)
         return self.evaluator.score(network, self.z_dim, self.conditional, origin)

@@ -107,7 +107,9 @@ class _Scorer:
         config = self._config(record)
         run = RunDirectory(path).open()
         try:
-            made = [self._score(record, config, weights) for weights in self._which(record)]
+            made: list[dict[str, Any]] = []
+            for weights in self._which(record):
+                made.append(self._score(record, config, weights, made))
             run.write_scores([*read_scores(path), *made])
         finally:
             run.close()
@@ -143,12 +145,16 @@ class _Scorer:
         averaged = (record.config.get("remedy") or {}).get("ema_decay") is not None
         return ["last", *there, *(["ema"] if averaged else [])]
 
-    def _score(self, record: RunRecord, config: Config, weights: str) -> dict[str, Any]:
+    def _score(
+        self, record: RunRecord, config: Config, weights: str, before: Sequence[dict[str, Any]]
+    ) -> dict[str, Any]:
         from ganbench.generator import load_generator
         from ganbench.metrics.evaluation import Origin
 
         # First what is quick to find missing; the extractor and the data take seconds.
         trained = load_generator(record, weights, self.trust)
+        if weights == "best" and before and before[0]["step"] == trained.step:
+            return {**before[0], "weights": "best"}  # the last weights are the best
         evaluator = self._evaluator(config)
         origin = Origin("evaluate", weights, trained.step, trained.images, trained.train_seconds)
         network = trained.network.to(evaluator.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ganbench.config import group_files, purpose
 from ganbench.errors import UserError
@@ -14,15 +15,19 @@ def main(argv: list[str]) -> int:
     """Print every choice of every group, or of the groups named, with the first line of its file.
 
     Raises:
-        UserError: an unknown group.
+        UserError: an unknown group, or no such folder.
     """
     parser = argparse.ArgumentParser("ganbench list", description="What can be composed.")
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
-    wanted = parser.parse_args(argv).groups or GROUPS
+    parser.add_argument("--config-dir", "-cd", metavar="DIR", help="also the files of this folder")
+    arguments = parser.parse_args(argv)
+    wanted = arguments.groups or GROUPS
+    if arguments.config_dir is not None and not Path(arguments.config_dir).is_dir():
+        raise UserError(f"--config-dir {arguments.config_dir}: no such folder")
     if unknown := [group for group in wanted if group not in GROUPS]:
         raise UserError(f"list {unknown[0]}: no such group; choose from {', '.join(GROUPS)}")
     for group in wanted:
-        files = group_files(group)
+        files = group_files(group, arguments.config_dir)
         prefix = "+" if group == "experiment" else ""
         width = max((len(name) for name in files), default=0)
         print(f"{group}  (ganbench train {prefix}{group}=NAME)")

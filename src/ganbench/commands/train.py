@@ -44,9 +44,10 @@ def main(argv: list[str]) -> int:
         UserError: refused before training.
         Interrupted: stopped by a signal.
     """
-    from ganbench.engine.signals import Interrupted
+    from ganbench.engine.signals import Interrupted, Relay
 
     _state.clear()
+    _state["main"] = True
     _check_flags(argv)
     _add_import_path(argv)
     # Else Hydra prints errors its own way and exits with 1.
@@ -54,14 +55,18 @@ def main(argv: list[str]) -> int:
     # argparse takes the overrides in one piece only, so -m goes before them.
     sys.argv = ["ganbench train", *sorted(argv, key=lambda text: text not in ("-m", "--multirun"))]
     app = hydra.main(version_base="1.3", config_path="pkg://ganbench.conf", config_name="config")
+    relay = Relay()
     try:
-        app(_job)()
+        with relay:
+            app(_job)()
     except Interrupted as error:
         return 128 + error.signum
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(hydra_message(error)) from error
     if "error" in _state:
         raise _state["error"]
+    if relay.received is not None:
+        return 128 + relay.received
     return int(_state.get("code", 0))
 
 
@@ -105,6 +110,8 @@ def _job(composed: DictConfig) -> None:
 
     That of a single run is left for `main`; what Hydra raises is then about the command line alone.
     """
+    from ganbench.engine.signals import Interrupted
+
     settings = HydraConfig.get()
     sweeping = settings.mode == RunMode.MULTIRUN
     overrides = list(settings.overrides.task)
@@ -112,11 +119,19 @@ def _job(composed: DictConfig) -> None:
     try:
         config = finalise(composed, overrides)
         result["run"] = run_name(config)
+        if "stopped" in _state:
+            raise Interrupted(_state["stopped"])
         outcome = _train(config, composed, settings)
         result.update(path=str(outcome.path), status=outcome.status, reason=outcome.reason)
         if not sweeping and outcome.status == runs.COMPLETED:
             print(where_results_are(outcome.path))
         _state["code"] = 0 if outcome.ok else 1
+    except Interrupted as error:
+        if "main" in _state:
+            raise
+        # Raised in a process of the launcher's, it would have the others killed where they stand.
+        _state["stopped"] = error.signum
+        result.update(status=runs.INTERRUPTED, reason=str(error))
     except Exception as error:
         refused = isinstance(error, UserError)
         reason = str(error) if refused else f"{type(error).__name__}: {error}"

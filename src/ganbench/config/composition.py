@@ -27,7 +27,8 @@ def register_resolvers() -> None:
         "ganbench.auto", lambda value, default: default if value == "auto" else value, replace=True
     )
     OmegaConf.register_new_resolver("ganbench.times", operator.mul, replace=True)
-    OmegaConf.register_new_resolver("ganbench.pid", os.getpid, replace=True)
+    # Cached: the jobs of a sweep that run in other processes share the folder of the one that started it.
+    OmegaConf.register_new_resolver("ganbench.pid", os.getpid, use_cache=True, replace=True)
 
 
 register_resolvers()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     from importlib.abc import Traversable
 
 
-def group_files(group: str) -> dict[str, str]:
-    """The text of every shipped file of a config group, by the name it is chosen with."""
+def group_files(group: str, config_dir: str | None = None) -> dict[str, str]:
+    """The text of every file of a config group, by the name it is chosen with.
+
+    Those shipped, and those of a `config_dir`, which come first in Hydra's search path.
+    """
 
     def walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
@@ -25,7 +29,10 @@ def group_files(group: str) -> dict[str, str]:
             elif entry.name.endswith(".yaml"):
                 yield prefix + entry.name.removesuffix(".yaml"), entry.read_text(encoding="utf-8")
 
-    return dict(walk(resources.files("ganbench.conf") / group, ""))
+    folders: list[Traversable] = [resources.files("ganbench.conf") / group]
+    if config_dir is not None and (own := Path(config_dir, group)).is_dir():
+        folders.append(own)
+    return {name: text for folder in folders for name, text in walk(folder, "")}
 
 
 def group_names(group: str) -> list[str]:

@@ -7,6 +7,9 @@ import difflib
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig
 
+EXTENSIBLE = ("model.", "loss.")
+"""Where keys may be added: they are arguments of the classes named there."""
+
 
 def hydra_message(error: Exception) -> str:
     """Hydra's message without its search path, and a suggestion for an unknown key."""
@@ -18,21 +21,26 @@ def hydra_message(error: Exception) -> str:
     if "Available options in" in text:
         at = next(i for i, line in enumerate(lines) if line.startswith("Available options in"))
         message += f". {lines[at]} {', '.join(lines[at + 1 :])}"
+        if "hydra/launcher/joblib" in message:
+            message += "; it comes with pip install 'ganbench[parallel]'"
     elif message.startswith("Could not override"):
-        message += _closest_key(message) + (f" {lines[1]}" if len(lines) > 1 else "")
+        message += _way_out(message, lines[1:])
     elif len(lines) > 1:
         message = "; ".join(lines)
     return message
 
 
-def _closest_key(message: str) -> str:
+def _way_out(message: str, hints: list[str]) -> str:
+    """The key that was meant, else Hydra's hint to add one with +, where keys may be added."""
     wanted = message.split("'")[1] if "'" in message else ""
     import hydra
 
     with hydra.initialize_config_module("ganbench.conf", version_base="1.3"):
-        known = list(_dotted_keys(hydra.compose("config")))
-    close = difflib.get_close_matches(wanted, known, n=1)
-    return f" Did you mean {close[0]}?" if close else ""
+        known = [key for key in _dotted_keys(hydra.compose("config")) if not wanted.startswith(f"{key}.")]
+    if close := difflib.get_close_matches(wanted, known, n=1, cutoff=0.75):
+        return f" Did you mean {close[0]}?"
+    open_ended = wanted == "experiment" or wanted.startswith(EXTENSIBLE)
+    return f" {hints[0]}" if hints and open_ended else " All keys: ganbench train --cfg job"
 
 
 def _dotted_keys(node: DictConfig, prefix: str = "") -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
@@ -21,6 +22,36 @@ class Interrupted(BaseException):
         self.signum = signum
 
 
+class Relay:
+    """Context in which a signal stops the processes that a sweep's launcher started, not this one.
+
+    They end in good order and this process with them; `received` is then the signal. A second one raises
+    `Interrupted`, and so does the first where there are no such processes.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Relay:
+        self._before = _caught(self._on_signal)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _restore(self._before)
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        workers = multiprocessing.active_children()
+        if self.received is not None or not workers:
+            raise Interrupted(signum)
+        self.received = signum
+        if signum == signal.SIGINT:  # a terminal's Ctrl-C has reached them, too
+            return
+        for worker in workers:
+            if worker.pid is not None:
+                os.kill(worker.pid, signum)
+
+
 class StopSignals:
     """Context in which the first signal raises `Interrupted`, at once or at the end of a deferred block."""
 
@@ -30,9 +61,7 @@ class StopSignals:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        # Python runs signal handlers in the main thread alone; elsewhere the caller's own stay.
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._on_signal) for number in CAUGHT}
+        self._before = _caught(self._on_signal)
         return self
 
     def __exit__(
@@ -41,8 +70,7 @@ class StopSignals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        _restore(self._before)
         if error is None:  # one that came while the run ended otherwise: a sweep must not go on
             self.check()
 
@@ -71,3 +99,16 @@ class StopSignals:
             os._exit(128 + signum)
         self._received = signum
         self.check()
+
+
+def _caught(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Hand the signals to `handler`; the handlers before."""
+    # Python runs signal handlers in the main thread alone; elsewhere the caller's own stay.
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.signal(number, handler) for number in CAUGHT}
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -1,0 +1,66 @@
+"""Sweeps whose jobs run side by side in processes of a launcher (`hydra/launcher=joblib`)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import fault_injection as faults
+import pytest
+from small_runs import PLAIN
+
+from ganbench import runs
+from ganbench.config import Config
+from ganbench.session import run_path, train_run
+
+pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+
+SIDE_BY_SIDE = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+
+
+def start(*overrides: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "ganbench", "train", "-m", *PLAIN, *SIDE_BY_SIDE, *overrides]
+    return subprocess.Popen(
+        [*command, "output_root=outputs"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_runs_side_by_side_are_those_of_their_own(plain: Config) -> None:
+    """The same weights, history and all else as in this process, but for pictures, which are small here."""
+    process = start("seed=0,1", "threads=1")
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert said.splitlines()[-1] == "2 runs"
+    plain["threads"] = 1
+    beside = faults.fingerprint(run_path(plain))
+    assert train_run({**plain, "output_root": "alone"}).ok
+    alone = faults.fingerprint(run_path({**plain, "output_root": "alone"}))
+    differing = faults.differences(beside, alone)
+    assert [name for name in differing if not name.startswith("samples/")] == []
+
+
+def test_a_signal_stops_all_of_them_in_good_order() -> None:
+    process = start("seed=0,1,2", "train.steps=100000")
+    wait_until(lambda: len(list(Path("outputs").rglob("step_0.png"))) == 2, process)
+    os.kill(process.pid, signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert "3 runs, 3 not completed" in said
+    # The third was not begun.
+    begun = [runs.read_run(path).info for path in runs.find_runs(Path("outputs"))]
+    assert [(info["status"], info["reason"]) for info in begun] == [
+        (runs.INTERRUPTED, "stopped by SIGTERM")
+    ] * 2
+
+
+def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not true():
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
