@@ -181,6 +181,29 @@ def test_a_last_batch_of_one_sample_is_refused_too(
     check_recipe(more)
 
 
+class Normed(nn.Module):
+    """A generator whose batch norm sees one value a channel of each image."""
+
+    def __init__(self, z_dim: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(z_dim, 28**2), nn.BatchNorm1d(28**2), nn.Unflatten(1, (1, 28, 28))
+        )
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        return self.layers(z).tanh()
+
+
+def test_a_latent_alone_is_refused_where_batch_norm_fails_on_it(configure: Any) -> None:
+    config = configure("train.batch_size=8", "train.drop_last=false", "dataset.num_train=1297")
+    z_dim = config["model"]["z_dim"]
+    config["model"]["generator"] = {"_target_": f"{__name__}.Normed", "z_dim": z_dim}
+    with pytest.raises(ConfigError, match="has 1 images, one sample for the generator, which fails on one"):
+        check_recipe(config)
+    config["train"]["drop_last"] = True
+    check_recipe(config)
+
+
 # --- minibatch standard deviation -------------------------------------------------------------------
 
 

@@ -159,7 +159,8 @@ def check_networks(config: Config) -> set[str]:
             except (TypeError, ValueError, RuntimeError) as error:
                 raise ConfigError(f"model.{part}: {error}") from error
         labels = torch.zeros(2, dtype=torch.int64)
-        images = _try(networks, "generator", torch.randn(2, config["model"]["z_dim"]), labels)
+        z = torch.randn(2, config["model"]["z_dim"])
+        images = _try(networks, "generator", z, labels)
         if images != image_shape:
             raise ConfigError(
                 f"dataset.image_size={size}: model {config['model']['name']} makes images of shape "
@@ -171,25 +172,34 @@ def check_networks(config: Config) -> set[str]:
         if logits not in ((2, 1), (2,)):
             raise ConfigError(f"model.discriminator: must give one logit an image, gives {logits[1:]}")
         check_features(tap, config["remedy"])
-        _check_alone(networks["discriminator"], config, torch.randn(1, *packed[1:]))
+        _check_alone(networks, config, {"generator": z[:1], "discriminator": torch.randn(1, *packed[1:])})
     return norms_of(networks["discriminator"])
 
 
-def _check_alone(discriminator: nn.Module, config: Config, sample: Tensor) -> None:
-    """Refuse batches of one sample, an image or a pack, where batch norm finds no variance in it."""
+def _check_alone(networks: dict[str, nn.Module], config: Config, inputs: dict[str, Tensor]) -> None:
+    """Refuse batches that hold one sample for a network whose batch norm finds no variance in one.
+
+    A sample is a latent, an image or a pack; `inputs` has one for each network.
+    """
     count = config["remedy"]["pack"]
+    samples = {"generator": 1, "discriminator": count}
     for name, size in batch_sizes(config).items():
-        if size > count:
-            continue
-        try:
-            with torch.no_grad():
-                discriminator(sample, torch.zeros(1, dtype=torch.int64))
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise ConfigError(
-                f"{name} has {size} images, with remedy.pack={count} one sample for the discriminator, "
-                f"which fails on one alone ({error}); use a larger train.batch_size, train.drop_last=true, "
-                "or another loss.critic_norm than batch"
-            ) from error
+        for part, network in networks.items():
+            if size > samples[part]:
+                continue
+            try:
+                with torch.no_grad():
+                    network(inputs[part], torch.zeros(1, dtype=torch.int64))
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                packed = f"with remedy.pack={count} " if part == "discriminator" else ""
+                way_out = (
+                    "another loss.critic_norm than batch" if packed else "a model without batch norm there"
+                )
+                raise ConfigError(
+                    f"{name} has {size} images, {packed}one sample for the {part}, "
+                    f"which fails on one alone ({error}); use a larger train.batch_size, "
+                    f"train.drop_last=true, or {way_out}"
+                ) from error
 
 
 def _require_trainable(network: nn.Module, part: str) -> None:
