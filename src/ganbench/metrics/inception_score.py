@@ -23,8 +23,7 @@ def inception_score(logits: Tensor, splits: int, seed: int) -> InceptionScore:
     The samples are shuffled by `seed` first: a conditional generator's come ordered by class.
 
     Raises:
-        MetricUndefined: fewer samples than splits, or a class probability so small everywhere that
-        it
+        MetricUndefined: fewer samples than splits, or a class probability so small everywhere that it
             underflows (a collapsed generator seen by a very sure classifier).
     """
     from torch_fidelity.metric_isc import (
