@@ -39,9 +39,13 @@ def scores_over_time(record: RunRecord) -> bytes:
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
+    values: list[float] = []
     for when, style in (("training", "o-"), ("final", "D"), ("evaluate", "s")):
         for label, points in _fid_points(record, when).items():
             axes.plot(*zip(*points, strict=True), style, label=label)
+            values += [value for _, value in points]
+    if values and min(values) > 0:  # it falls by orders of magnitude
+        axes.set_yscale("log")
     axes.set_xlabel("training time (s, evaluation not counted)")
     axes.set_ylabel("FID (lower is better)")
     axes.set_title(title(record))
