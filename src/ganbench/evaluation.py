@@ -80,13 +80,8 @@ class RunScorer:
         return self.evaluator.score(network, self.z_dim, self.conditional, origin)
 
     def _write(self, training: Training, run: RunDirectory, final: list[dict[str, Any]]) -> None:
-        # One of an earlier step would pass for a score of the weights there are now.
-        present = {record["step"] for record in final} | {training.step}
-        later = [
-            record
-            for record in read_scores(run.path)
-            if record.get("when") == "evaluate" and record.get("step") in present
-        ]
+        # Those of `ganbench evaluate` stay, also where an unfinished run goes on from there.
+        later = [record for record in read_scores(run.path) if record.get("when") == "evaluate"]
         run.write_scores([*training.scores, *final, *later])
 
     def _neighbours(self, training: Training) -> bytes:

@@ -8,6 +8,7 @@ import pytest
 from ganbench import runs
 from ganbench.cli import main
 from ganbench.metrics.protocol import EvalSettings
+from ganbench.session import train_run
 
 FAST = ("eval.num_samples=40", "eval.kid_subset_size=20", "eval.kid_subsets=2", "eval.per_class=4")
 
@@ -87,6 +88,62 @@ def test_a_run_that_cannot_be_scored_does_not_stop_the_others(run_of, tmp_path, 
     assert runs.read_scores(bad) == []
 
 
+def test_nor_does_one_that_is_refused(run_of, tmp_path, capsys):
+    """Its dataset has no judge: bad input, and the rest is scored all the same."""
+    good, bad = run_of("model=mlp", "seed=0"), run_of("model=mlp", "seed=1")
+    config = (bad / "config.yaml").read_text()
+    (bad / "config.yaml").write_text(config.replace("name: digits", "name: stripes"))
+    assert main(["evaluate", str(bad), str(good), *FAST]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"ganbench: {bad}: ") and "no judge 'judge' for dataset 'stripes'" in error
+    assert "use eval.extractor=inception" in error and error.count("\n") == 1
+    assert len(runs.read_scores(good)) == 1 and runs.read_scores(bad) == []
+
+
+def test_flags_and_overrides_come_in_any_order(run_of):
+    run = run_of("model=mlp")
+    assert main(["evaluate", FAST[0], "--weights", "last", str(run), *FAST[1:]]) == 0
+    (record,) = runs.read_scores(run)
+    assert record["protocol"]["num_generated"] == 40
+
+
+def test_what_was_scored_is_kept_when_the_next_fails(run_of, capsys):
+    run = run_of("model=mlp")
+    (run / "checkpoints" / "generator_best.safetensors").write_bytes(b"damaged")
+    assert main(["evaluate", str(run), *FAST]) == 1
+    assert [record["weights"] for record in runs.read_scores(run)] == ["last"]
+    assert "generator_best" in capsys.readouterr().err
+
+
+def test_a_run_of_other_images_is_not_scored_against_these(run_of, capsys):
+    run = run_of("model=mlp")
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**info, "dataset_sha256": "0" * 64}))
+    assert main(["evaluate", str(run), *FAST]) == 1
+    assert "was trained on other images of digits (sha256 00000000)" in capsys.readouterr().err
+    assert runs.read_scores(run) == []
+
+
+def test_a_path_may_look_like_anything(run_of, capsys):
+    """As YAML the name would end before the #."""
+    weights = "/nowhere/at all #1: {x}.pth"
+    arguments = ["eval.extractor=inception", f"eval.inception_weights={weights}"]
+    assert main(["evaluate", str(run_of("model=mlp")), *arguments]) == 2
+    assert weights in capsys.readouterr().err
+
+
+def test_a_run_that_goes_on_keeps_its_scores(run_of):
+    """`compare` does not take them for those of the weights there are then: tests/report/test_compare.py."""
+    budget = ("eval.enabled=true", "eval.every=2", "eval.training_num_samples=40", *FAST)
+    run = run_of("model=mlp", *budget)
+    assert main(["evaluate", str(run), "eval.seed=7"]) == 0
+    added = [record for record in runs.read_scores(run) if record["when"] == "evaluate"]
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**info, "status": "interrupted"}))
+    assert train_run(runs.read_run(run).config, run).ok
+    assert [record for record in runs.read_scores(run) if record["when"] == "evaluate"] == added
+
+
 def test_a_checkpoint_of_another_model(run_of, capsys):
     run, other = run_of("model=mlp"), run_of("model=cgan")
     weights = "checkpoints/generator.safetensors"
@@ -134,7 +191,16 @@ def test_code_that_a_run_names_is_not_imported(run_of, tmp_path, monkeypatch, ca
         (["RUN", "eval.num_samples=many"], "eval.num_samples=many"),
         (["RUN", "eval.num_samples=1"], "eval.num_samples"),
         (["RUN", "eval.extractor=vgg"], "eval.extractor"),
-        (["RUN", "eval.seed=[1"], "not a value"),
+        (["RUN", "eval.is_splits=[1"], "not a value"),
+        (["RUN", "eval.seed=4294967296"], "eval.seed=4294967296: must be at most 4294967295"),
+        (["RUN", "eval.num_samples=1000000000000"], "must be at most 1000000"),
+        (["RUN", "eval.foo.bar=1"], "eval.foo.bar: no such key"),
+        (["RUN", "eval.pr_k.x=1"], "eval.pr_k.x: no such key"),
+        (["RUN", "eval.every=3"], "eval.every: says how a run is scored while it trains"),
+        (["RUN", "dataset.image_size=64"], "only --floors"),
+        (["--floors", "digits", "eval.reference_split=train"], "eval.reference_split: a floor says itself"),
+        (["--floors", "digits", "eval.foo.bar=1"], "eval.foo.bar: no such key"),
+        (["--floors", "digits", "RUN/none"], "no such folder"),
         (["RUN", "loss=bce"], "only eval.*"),
         (["RUN/none"], "no such folder"),
         (["RUN/checkpoints"], "no run directory here or below"),

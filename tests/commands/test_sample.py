@@ -96,6 +96,32 @@ def test_only_its_own_files_are_written_over(run_of, here, capsys, form):
         assert (here / "out").read_bytes() == foreign
 
 
+def test_the_target_is_looked_at_before_the_work(here, capsys, monkeypatch):
+    monkeypatch.setattr("ganbench.metrics.sampling.generate_from", lambda *_: pytest.fail("sampled"))
+    (here / "foreign").write_bytes(b"somebody's")
+    (here / "full").mkdir()
+    (here / "full" / "file").touch()
+    for arguments, message in {
+        ("--out", "foreign"): "would be written over",
+        ("--out", "."): "is a folder; name a file",
+        ("--out", "full", "--format", "png-folder"): "not empty",
+        ("--count", "1000001"): "--count 1000001: must be at most 1000000",
+    }.items():
+        assert main(["sample", "any", *arguments]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_best_weights(run_of, here):
+    fast = ("eval.num_samples=40", "eval.kid_subset_size=20", "eval.kid_subsets=2", "eval.per_class=4")
+    run = run_of("model=mlp", "eval.enabled=true", "eval.every=2", "eval.training_num_samples=40", *fast)
+    arguments = ["sample", str(run), "--count", "2", "--format", "npz"]
+    assert main([*arguments, "--weights", "best", "--out", "best.npz"]) == 0
+    images = np.load(here / "best.npz")["images"]
+    network = load_generator(run, "best").network
+    wanted = generate_from(network, latents(2, 100, 0), None, 0, 500, "cpu").images
+    assert np.array_equal(images, wanted.permute(0, 2, 3, 1).numpy())
+
+
 def test_file_names_of_a_conditional_model_tell_the_class(run_of, here):
     run = run_of("model=cgan")
     assert main(["sample", str(run), "--format", "png-folder", "--count", "2", "--out", "x"]) == 0

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -122,3 +124,16 @@ def test_the_folder_comes_from_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "ganbench"
+
+
+@pytest.mark.parametrize("chosen", [None, "~nobody-by-that-name/cache"])
+def test_nobody_without_a_home_goes_without_a_cache(monkeypatch, tmp_path, caplog, chosen):
+    """As a container's unknown user has none."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("GANBENCH_CACHE", raising=False)
+    if chosen:
+        monkeypatch.setenv("GANBENCH_CACHE", chosen)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what it does where it knows no home
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert cache_folder() == tmp_path / "ganbench-cache"
+    assert "set GANBENCH_CACHE" in caplog.text

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
+import random
 import socket
 import time
 from pathlib import Path
@@ -207,6 +209,20 @@ def test_weights_in_the_hub_folder_are_found(weights, tmp_path, monkeypatch):
 class Bomb:
     def __reduce__(self):
         return Path.touch, (Path(os.environ["GANBENCH_TEST_MARK"]),)
+
+
+def test_random_and_damaged_files_are_refused_too(tmp_path):
+    """Wrong bytes fail anywhere in torch's reader, with any exception."""
+    path, whole = tmp_path / "given.pth", io.BytesIO()
+    torch.save({"weight": torch.zeros(3)}, whole)
+    draw = random.Random(0)
+    for _ in range(100):
+        content = bytearray(whole.getvalue() if draw.random() < 0.5 else draw.randbytes(200))
+        for _ in range(20):
+            content[draw.randrange(len(content))] = draw.randrange(256)
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"eval\.inception_weights.*given\.pth"):
+            InceptionExtractor(path)
 
 
 @pytest.mark.parametrize("content", ["missing", "text", "pickle", "list", "other tensors"])

@@ -55,7 +55,9 @@ def test_float_images_are_refused() -> None:
         Judge()(torch.zeros(2, 1, 28, 28))
 
 
-@pytest.mark.parametrize("shape", [(0, 1, 28, 28), (2, 3, 28, 28), (1, 28, 28)])
+@pytest.mark.parametrize(
+    "shape", [(0, 1, 28, 28), (2, 3, 28, 28), (1, 28, 28), (2, 1, 32, 32), (2, 1, 28, 20)]
+)
 def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="N×1×28×28"):
         Judge()(torch.zeros(shape, dtype=torch.uint8))

@@ -428,6 +428,21 @@ def test_times_of_different_machines_are_not_ranked(root: Path) -> None:
     assert any("different machines" in note for note in table.notes)
 
 
+def test_a_score_of_older_weights_is_not_one_of_the_last(root: Path) -> None:
+    """`ganbench evaluate` scored the run half-way, under another protocol, and it went on."""
+    path = synthetic.completed(root, fid=5.0)
+    scores = json.loads((path / "scores.json").read_text())
+    halfway, now = (
+        synthetic.record(value, "evaluate", step=step, num_generated=500)
+        for value, step in ((3.0, 1000), (2.0, 2000))
+    )
+    (path / "scores.json").write_text(json.dumps([*scores, halfway]))
+    assert len(compared(root).tables) == 1
+    (path / "scores.json").write_text(json.dumps([*scores, now, halfway]))
+    _, table = compared(root).tables
+    assert table.rows[0].cells["fid"].values == {0: 2.0}
+
+
 # --- floors -----------------------------------------------------------------------------------------
 
 
@@ -462,6 +477,17 @@ def test_floors_of_other_counts_say_so(root: Path) -> None:
     write_floors(root, key="name", num_generated=60_000)
     notes = compared(root).tables[0].notes
     assert any("num_generated 60000 (10000)" in note for note in notes)
+
+
+def test_of_several_floors_the_nearest_protocol_counts(root: Path) -> None:
+    """Whatever the names of their files, and whichever was stored last."""
+    synthetic.completed(root)
+    (root / "floors").mkdir()
+    for name, made, value in (("a", 50, 9.0), ("b", 10_000, 1.2), ("c", 60_000, 0.5)):
+        record = synthetic.record(value, "floor", num_generated=made) | {"floor": "train-test"}
+        (root / "floors" / f"{name}.json").write_text(json.dumps([record]))
+    (floor,) = compared(root).tables[0].floors
+    assert (floor.values["fid"], floor.differs) == (1.2, "")
 
 
 @pytest.mark.parametrize("content", ["{", "[1, {}]", '{"protocol": 3}', "[[[["])

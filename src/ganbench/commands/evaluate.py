@@ -16,9 +16,22 @@ if TYPE_CHECKING:
     from ganbench.metrics.evaluation import Evaluator
     from ganbench.runs import RunRecord
 
-KEYS = ("eval.", "dataset.root=", "device=", "output_root=", "threads=")
+KEYS = ("eval.", "dataset.root=", "dataset.image_size=", "device=", "output_root=", "threads=")
+TEXTS = (
+    "eval.extractor",
+    "eval.inception_weights",
+    "eval.reference_split",
+    "dataset.root",
+    "device",
+    "output_root",
+)
+"""Keys whose values are text, whatever it looks like."""
+
+OF_TRAINING = ("eval.enabled", "eval.every", "eval.training_num_samples")
+"""Keys that say when and how `ganbench train` scores, and mean nothing here."""
 
 EPILOG = """KEY=VALUE changes how runs are scored: eval.* (another protocol), dataset.root, device, threads.
+With --floors also dataset.image_size, the size that images have before they are judged.
 Records are appended to each run's scores.json, never replaced. Floors go to OUTPUT_ROOT/floors.
 
 examples:
@@ -31,24 +44,37 @@ def main(argv: list[str]) -> int:
     """Score every run found at or below the folders given; 1 when one could not be scored, 2 when refused.
 
     Raises:
-        UserError: bad usage, an impossible protocol, or an extractor that cannot be had.
+        UserError: bad usage, or floors that cannot be made.
     """
-    arguments = parser().parse_args(argv)
+    arguments = parser().parse_intermixed_args(argv)
     overrides = [text for text in arguments.runs if text.startswith(KEYS)]
     folders = [text for text in arguments.runs if not text.startswith(KEYS)]
     if not folders and not arguments.floors:
         raise UserError("evaluate: name a run, or a dataset with --floors; see `ganbench evaluate --help`")
-    for name in arguments.floors:
-        _floors(name, overrides)
-    scorer = _Scorer(overrides, arguments.weights, arguments.trust)
-    code = 0
-    for path in _runs(folders):
-        try:
-            scorer(path)
-        except RunError as error:
-            code = max(code, 2 if isinstance(error, _RefusedRunError) else 1)
-            print("ganbench: " + " ".join(str(error).split()), file=sys.stderr)
-    return code
+    changes = dict(map(_parse, overrides))
+    # All that can be refused is, before the first image is made.
+    floors = {name: _floors_config(name, changes) for name in arguments.floors}
+    paths = _runs(folders)
+    if paths and "dataset.image_size" in changes:
+        raise ConfigError("dataset.image_size: a run's own was trained with; only --floors can change it")
+    for name, config in floors.items():
+        _floors(name, config)
+    scorer = _Scorer(changes, arguments.weights, arguments.trust)
+    return max((_attempt(scorer, path) for path in paths), default=0)
+
+
+def _attempt(scorer: _Scorer, path: Path) -> int:
+    """Score one run; where it cannot be scored say why, so that the others are: 1, or 2 for bad input."""
+    try:
+        scorer(path)
+    except (UserError, OSError, RuntimeError) as error:
+        refused = isinstance(error, UserError) and (
+            not isinstance(error, RunError) or isinstance(error, _RefusedRunError)
+        )
+        reason = str(error) if str(path) in str(error) else f"{path}: {error}"
+        print("ganbench: " + " ".join(reason.split()), file=sys.stderr)
+        return 2 if refused else 1
+    return 0
 
 
 class _RefusedRunError(RunError):
@@ -94,8 +120,8 @@ def parser() -> argparse.ArgumentParser:
 class _Scorer:
     """Scores runs one after the other; those of one dataset and protocol share what they need."""
 
-    def __init__(self, overrides: Sequence[str], weights: str, trust: bool) -> None:
-        self.changes = dict(map(_parse, overrides))
+    def __init__(self, changes: dict[str, Any], weights: str, trust: bool) -> None:
+        self.changes = changes
         self.weights = weights
         self.trust = trust
         self._evaluators: dict[str, Evaluator] = {}
@@ -110,12 +136,11 @@ class _Scorer:
             made: list[dict[str, Any]] = []
             for weights in self._which(record):
                 made.append(self._score(record, config, weights, made))
-            run.write_scores([*read_scores(path), *made])
+                run.write_scores([*read_scores(path), made[-1]])
+                print(f"{path}  {weights} weights, step {made[-1]['step']}")
+                print(describe(made[-1]))
         finally:
             run.close()
-        for score in made:
-            print(f"{path}  {score['weights']} weights, step {score['step']}")
-            print(describe(score))
 
     def _config(self, record: RunRecord) -> Config:
         """The run's configuration under the changes asked for, checked."""
@@ -130,10 +155,7 @@ class _Scorer:
             raise _RefusedRunError(f"{where}: {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{where}: damaged: {error!r}") from error
-        try:
-            return validate(_changed({**record.config, "device": "auto"}, self.changes))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{', '.join(self.changes)}: no such key ({error!r})") from error
+        return validate(_changed({**record.config, "device": "auto"}, self.changes))
 
     def _which(self, record: RunRecord) -> list[str]:
         from ganbench.runs import GENERATOR
@@ -156,6 +178,7 @@ class _Scorer:
         if weights == "best" and before and before[0]["step"] == trained.step:
             return {**before[0], "weights": "best"}  # the last weights are the best
         evaluator = self._evaluator(config)
+        _require_its_data(record, evaluator)
         origin = Origin("evaluate", weights, trained.step, trained.images, trained.train_seconds)
         network = trained.network.to(evaluator.device)
         return evaluator.score(network, trained.z_dim, trained.conditional, origin)
@@ -165,6 +188,15 @@ class _Scorer:
         if key not in self._evaluators:
             self._evaluators[key] = _evaluator(config)
         return self._evaluators[key]
+
+
+def _require_its_data(record: RunRecord, evaluator: Evaluator) -> None:
+    dataset, trained_on = evaluator.dataset, record.info.get("dataset_sha256")
+    if trained_on not in (None, dataset.sha256):
+        raise RunError(
+            f"{record.path}: was trained on other images of {dataset.name} (sha256 {str(trained_on)[:8]}) "
+            f"than these ({dataset.sha256[:8]}); name the folder of those with dataset.root=FOLDER"
+        )
 
 
 def describe(record: dict[str, Any]) -> str:
@@ -209,6 +241,10 @@ def _parse(override: str) -> tuple[str, Any]:
     import yaml
 
     key, _, text = override.partition("=")
+    if key in OF_TRAINING:
+        raise ConfigError(f"{key}: says how a run is scored while it trains; leave it out here")
+    if key in TEXTS:
+        return key, None if text in ("", "null") else text
     try:
         return key, yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -221,6 +257,8 @@ def _changed(config: Config, changes: dict[str, Any]) -> Config:
         *parents, last = key.split(".")
         node = changed
         for parent in parents:
+            if not isinstance(node.get(parent), dict):
+                raise ConfigError(f"{key}: no such key")
             node = node[parent]
         node[last] = value
     return changed
@@ -237,16 +275,22 @@ def _evaluator(config: Config) -> Evaluator:
     return Evaluator(build_dataset(config["dataset"]), EvalSettings.from_config(config["eval"]), device)
 
 
-def _floors(name: str, overrides: Sequence[str]) -> None:
+def _floors_config(name: str, changes: dict[str, Any]) -> Config:
     from ganbench.config import compose, group_names, validate
-    from ganbench.metrics.floors import floors
-    from ganbench.metrics.protocol import protocol_key
-    from ganbench.runs import atomic_write_text
 
     known = group_names("dataset")
     if name not in known:
         raise ConfigError(f"--floors {name}: unknown dataset; choose one of {', '.join(known)}")
-    config = validate(_changed(compose([f"dataset={name}"]), dict(map(_parse, overrides))))
+    if "eval.reference_split" in changes:
+        raise ConfigError("eval.reference_split: a floor says itself which images it compares; leave it out")
+    return validate(_changed(compose([f"dataset={name}"]), changes))
+
+
+def _floors(name: str, config: Config) -> None:
+    from ganbench.metrics.floors import floors
+    from ganbench.metrics.protocol import protocol_key
+    from ganbench.runs import atomic_write_text
+
     evaluator = _evaluator(config)
     records = floors(evaluator.dataset, evaluator.extractor, evaluator.settings, evaluator.cache)
     key = protocol_key(records[0]["protocol"])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LAYOUTS = ("plain", "classes", "fixed-z")
 DEFAULT_COUNT = {"plain": 64, "classes": 8, "fixed-z": 8}
 BATCH_SIZE = 500
+MOST = 1_000_000
 NPZ_MARK = b"made by ganbench sample"  # the comment of the archive, its last bytes
 
 EPILOG = """layouts: plain, images one after the other (classes in turn where there are any);
@@ -40,6 +41,7 @@ def main(argv: list[str]) -> int:
     """
     arguments = parser().parse_args(argv)
     _check(arguments)
+    path = _target(arguments)
     from ganbench.engine.device import resolve_device
     from ganbench.generator import load_generator
     from ganbench.metrics.sampling import generate_from
@@ -50,14 +52,10 @@ def main(argv: list[str]) -> int:
     z, labels, columns = _inputs(arguments, trained)
     network = trained.network.to(device)
     samples = generate_from(network, z, labels, arguments.seed, BATCH_SIZE, device)
-    path = Path(
-        arguments.out or {"grid": "samples.png", "npz": "samples.npz"}.get(arguments.format, "samples")
-    )
     try:
-        _refuse_foreign(path)
         FORMATS[arguments.format](path, samples, columns)
-    except OSError as error:
-        raise UserError(f"--out {path}: cannot be written: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
     if not samples.finite:
         print(f"ganbench: {samples.nonfinite} images hold NaN or inf, shown grey", file=sys.stderr)
     made = f"{len(samples.images)} images of {arguments.run}"
@@ -100,6 +98,8 @@ def _check(arguments: argparse.Namespace) -> None:
         arguments.count = DEFAULT_COUNT[arguments.layout]
     if arguments.count < 1:
         raise UserError(f"--count {arguments.count}: must be at least 1")
+    if arguments.count > MOST:
+        raise UserError(f"--count {arguments.count}: must be at most {MOST}, all are held in memory")
     if arguments.seed < 0:
         raise UserError(f"--seed {arguments.seed}: must be at least 0")
     if arguments.seed >= 2**63:
@@ -149,15 +149,31 @@ def _inputs(arguments: argparse.Namespace, trained: TrainedGenerator) -> tuple[T
     return z, torch.full((count,), arguments.label), columns
 
 
-def _refuse_foreign(path: Path) -> None:
-    """Refuse to write over a file that this command did not make."""
+def _target(arguments: argparse.Namespace) -> Path:
+    """Where to write; before the work, what is there and not this command's is refused."""
     from ganbench.engine.images import is_ours
 
-    if not path.exists() or path.is_dir():
-        return
-    content = path.read_bytes() if path.is_file() else b""
-    if not (is_ours(content) or content.endswith(NPZ_MARK)):
-        raise UserError(f"--out {path}: would be written over and is not made by ganbench; name a new file")
+    default = {"grid": "samples.png", "npz": "samples.npz"}.get(arguments.format, "samples")
+    path = Path(arguments.out or default)
+    try:
+        if path.is_dir():
+            if arguments.format != "png-folder":
+                raise UserError(f"--out {path}: is a folder; name a file")
+            if any(path.iterdir()):
+                raise UserError(f"--out {path}: the folder is not empty; name a new one")
+        elif path.exists():
+            content = path.read_bytes() if path.is_file() else b""
+            if not (is_ours(content) or content.endswith(NPZ_MARK)):
+                raise UserError(
+                    f"--out {path}: would be written over and is not made by ganbench; name a new file"
+                )
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+    return path
+
+
+def _unwritable(path: Path, error: Exception) -> UserError:
+    return UserError(f"--out {path}: cannot be written: {getattr(error, 'strerror', None) or error}")
 
 
 def _write_grid(path: Path, samples: Samples, columns: int) -> None:
@@ -185,11 +201,9 @@ def _write_npz(path: Path, samples: Samples, columns: int) -> None:
 
 
 def _write_folder(path: Path, samples: Samples, columns: int) -> None:
-    """A PNG each, named by number and, of a conditional model, class; the folder must be new or empty."""
+    """A PNG each, named by number and, of a conditional model, class; the folder is new or empty."""
     from ganbench.engine.images import png
 
-    if path.is_dir() and any(path.iterdir()):
-        raise UserError(f"--out {path}: the folder is not empty; name a new one")
     path.mkdir(parents=True, exist_ok=True)
     for index, image in enumerate(samples.images):
         kind = "" if samples.labels is None else f"_class{int(samples.labels[index])}"

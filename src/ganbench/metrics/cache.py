@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,17 @@ FORMAT = 1
 
 
 def cache_folder() -> Path:
-    """``$GANBENCH_CACHE``, else ``$XDG_CACHE_HOME/ganbench``, else ``~/.cache/ganbench``."""
-    if chosen := os.environ.get("GANBENCH_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "ganbench"
+    """``$GANBENCH_CACHE``, else ``$XDG_CACHE_HOME/ganbench``, else ``~/.cache/ganbench``.
+
+    For a user without a home, below the folder of temporary files.
+    """
+    chosen, base = (os.environ.get(name) for name in ("GANBENCH_CACHE", "XDG_CACHE_HOME"))
+    try:
+        return Path(chosen).expanduser() if chosen else Path(base or "~/.cache").expanduser() / "ganbench"
+    except RuntimeError as error:
+        folder = Path(tempfile.gettempdir(), "ganbench-cache")
+        log.warning("no place for the cache (%s): it is in %s; set GANBENCH_CACHE to another", error, folder)
+        return folder
 
 
 class Cache:

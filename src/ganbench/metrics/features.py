@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-JUDGE_SIZE = 28
+from ganbench.metrics.judge import JUDGE_SIZE
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class JudgeExtractor:
         """Features float32 N×64 and logits N×K of uint8 images N×C×H×W."""
         with full_precision(self.device):
             return gathered(
-                self._network(resize(batch.to(self.device), JUDGE_SIZE)) for batch in images.split(batch_size)
+                self._network(resize(batch, JUDGE_SIZE).to(self.device)) for batch in images.split(batch_size)
             )
 
 
@@ -118,10 +118,10 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """uint8 images N×C×H×W at `size`×`size`, antialiased bilinear, in float64 on every device."""
+    """uint8 images N×C×H×W at `size`×`size`, antialiased bilinear, in float64 on the host (MPS has none)."""
     if images.shape[-2:] == (size, size):
         return images
     resized = nn.functional.interpolate(
-        images.double(), size=(size, size), mode="bilinear", antialias=True, align_corners=False
+        images.cpu().double(), size=(size, size), mode="bilinear", antialias=True, align_corners=False
     )
     return resized.round_().clamp_(0, 255).to(torch.uint8)

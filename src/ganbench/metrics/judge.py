@@ -19,6 +19,7 @@ from ganbench.data import to_float
 from ganbench.errors import UserError
 
 NUM_FEATURES = 64
+JUDGE_SIZE = 28
 KINDS = (".json", ".safetensors")
 
 
@@ -60,7 +61,7 @@ class Judge(nn.Module):
         self.head = nn.Linear(NUM_FEATURES, num_classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features float32 N×64 and class logits float32 N×`num_classes` of uint8 images N×C×H×W.
+        """Features float32 N×64 and class logits float32 N×`num_classes` of uint8 images N×C×28×28.
 
         Raises:
             TypeError: images that are not uint8; quantise them first with `ganbench.data.to_uint8`.
@@ -68,8 +69,9 @@ class Judge(nn.Module):
         """
         if images.dtype != torch.uint8:
             raise TypeError(f"the judge takes uint8 images in 0..255, got {images.dtype}")
-        if images.ndim != 4 or not len(images) or images.shape[1] != self.in_channels:
-            wanted = f"N×{self.in_channels}×28×28 with N at least 1"
+        shape = (self.in_channels, JUDGE_SIZE, JUDGE_SIZE)
+        if images.ndim != 4 or not len(images) or images.shape[1:] != shape:
+            wanted = f"N×{'×'.join(map(str, shape))} with N at least 1"
             raise ValueError(f"the judge takes images {wanted}, got {tuple(images.shape)}")
         x = to_float(images).contiguous(memory_format=torch.channels_last)
         features = nn.functional.silu(self.neck(self.body(x).mean((2, 3))))
@@ -107,8 +109,9 @@ def load_judge(dataset: str, variant: str = "judge", folder: Path | None = None)
     names = _judges_in(place)
     if name not in names:
         raise UserError(
-            f"no judge {variant!r} for dataset {dataset!r}; there is: {', '.join(names) or 'none'} "
-            "(<dataset>_<variant>); train another with scripts/train_judge.py"
+            f"eval.extractor={variant}: no judge {variant!r} for dataset {dataset!r}; there is: "
+            f"{', '.join(names) or 'none'} (<dataset>_<variant>); use eval.extractor=inception, or "
+            "eval.enabled=false to train without scores"
         )
     card = _read_card(place / f"{name}.json")
     weights = _read_verified(place / f"{name}.safetensors", card)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ganbench.config import group_names
 from ganbench.report.columns import COLUMNS, finite
 from ganbench.report.protocol import Protocol
 from ganbench.report.table import Floor, Table
@@ -23,26 +24,31 @@ _NAMES = {"train-test": "train against test", "train-halves": "one half of train
 def attach_floors(tables: Sequence[Table], folders: Sequence[Path]) -> None:
     """Give each table the floors of its dataset, extractor, weights and protocol version.
 
-    Those found in `folders` come before those that ship. Floors stand below the ranking, never in it;
-    where their counts or reference are not the table's, they say so.
+    Of several, the one whose protocol is nearest to the table's, those found in `folders` before those that
+    ship. Floors stand below the ranking, never in it; where their counts or reference are not the table's,
+    they say so.
     """
     paths = [path for folder in [*folders, KNOWN_FLOORS] for path in sorted(folder.glob("*.json"))]
     records = [record for path in paths for record in _load(path)]
     for table in tables:
         if table.protocol is None:
             continue
+        nearest: dict[str, tuple[int, Floor]] = {}
         for record in records:
             protocol = Protocol.of(record)
             floor = _floor(record, protocol, table.protocol)
-            if floor and floor.name not in {held.name for held in table.floors}:
-                table.floors.append(floor)
+            apart = len(protocol.differences(table.protocol))
+            if floor and (floor.name not in nearest or apart < nearest[floor.name][0]):
+                nearest[floor.name] = apart, floor
+        table.floors += [floor for _, floor in nearest.values()]
         if not table.floors:
             extra = (
                 "" if table.protocol.extractor == "judge" else f" eval.extractor={table.protocol.extractor}"
             )
-            table.notes.append(
-                f"no floors yet: `ganbench evaluate --floors {table.dataset}{extra}` adds them"
-            )
+            if table.dataset in group_names("dataset"):
+                table.notes.append(
+                    f"no floors yet: `ganbench evaluate --floors {table.dataset}{extra}` adds them"
+                )
         told = [f"{floor.name}: {floor.differs}" for floor in table.floors if floor.differs]
         if told:
             table.notes.append(f"floors of another protocol (the table's in brackets): {listed(told, 4)}")

@@ -160,11 +160,19 @@ def reported(run: Run, weights: str) -> dict[Protocol, Pick]:
     for record in run.records:
         if record.get("when") not in ("final", "evaluate") or record.get("weights", "last") != weights:
             continue
+        if weights == "last" and _is_past(record, run):
+            continue
         protocol = Protocol.of(record)
         held = newest.get(protocol)
         if held is None or str(record.get("created_at") or "") >= str(held.get("created_at") or ""):
             newest[protocol] = record
     return {protocol: Pick(run, record) for protocol, record in newest.items()}
+
+
+def _is_past(record: JsonObject, run: Run) -> bool:
+    """Whether the run went on after a score of `ganbench evaluate`, which is of older weights then."""
+    step, done = finite(record.get("step")), run.measured("steps_done")
+    return record.get("when") == "evaluate" and step is not None and done is not None and step < done
 
 
 def at_budget(run: Run, budget: Budget) -> dict[Protocol, Pick]:
