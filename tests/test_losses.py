@@ -133,6 +133,14 @@ def test_accuracy_boundary_lies_between_the_targets() -> None:
     }  # fmt: skip
 
 
+def test_labels_move_the_boundary_and_keep_their_order() -> None:
+    """Mao et al. 2017, eq. 8, has the labels -1 and 1; a larger logit means more real in every loss."""
+    assert LeastSquares(fake_label=-1.0, real_label=1.0, generator_label=0.0).boundary == 0
+    for loss in (BCE, LeastSquares):
+        with pytest.raises(ValueError, match=r"real_label=0\.1: must be greater than fake_label=0\.9"):
+            loss(real_label=0.1, fake_label=0.9)
+
+
 def test_clipping_clamps_every_weight_to_the_bound() -> None:
     network = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
     before = [parameter.detach().clone() for parameter in network.parameters()]

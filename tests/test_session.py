@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("cached_data")
 INFO_KEYS = {
     "schema", "status", "reason", "config_hash", "seed", "dataset_sha256", "device", "precision", "versions",
     "git", "host", "started_at", "finished_at", "steps_done", "steps_total", "images_seen", "seconds",
-    "peak_memory_bytes", "parameters", "diagnosis",
+    "peak_memory_bytes", "parameters", "diagnosis", "execution",
 }  # fmt: skip
 
 ALWAYS = {
@@ -260,6 +261,32 @@ def test_an_interrupted_run_says_so(number: int, configure: Any, monkeypatch: py
     assert (record.status, record.info["steps_done"]) == (runs.INTERRUPTED, 1)
     assert record.reason == f"stopped by {signal.Signals(number).name}"
     assert runs.holder(record.path) is None
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a file")
+
+
+def test_a_full_disk_does_not_swallow_the_signal(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a sweep would take the run for failed and go on with the next."""
+    config = configure("loss=bce")
+    original = Training.advance
+
+    def advance(self: Training) -> None:
+        monkeypatch.setattr(RunDirectory, "rotate_checkpoint", full_disk)
+        os.kill(os.getpid(), signal.SIGTERM)
+        original(self)
+
+    monkeypatch.setattr(Training, "advance", advance)
+    with pytest.raises(Interrupted):
+        train_run(config)
+    assert read_run(run_path(config)).status == runs.INTERRUPTED
+
+
+def test_a_full_disk_does_not_hide_a_divergence(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunDirectory, "write_history", full_disk)
+    outcome = train_run(configure("loss=bce", "loss.optimizer.lr=1e30"))
+    assert outcome.status == read_run(outcome.path).status == runs.DIVERGED
 
 
 def test_a_full_disk_at_the_end_is_never_completed(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,11 +21,13 @@ Critic = Callable[[Tensor], Tensor]
 class Loss:
     """Base of all strategies: logits B×1 (or B) in, scalar out."""
 
-    boundary: ClassVar[float] = 0.0
-    """Logit above which the discriminator calls an image real, for its accuracy."""
-
     refused_norms: ClassVar[Mapping[str, str]] = {}
     """Critic normalisations that contradict the loss, each with the reason."""
+
+    @property
+    def boundary(self) -> float:
+        """Logit above which the discriminator calls an image real, for its accuracy."""
+        return 0.0
 
     def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Scalar that the discriminator minimises."""
@@ -58,6 +60,7 @@ class BCE(Loss):
         for name in ("real_label", "fake_label"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must lie in [0, 1], it is a probability")
+        _require_order(self.fake_label, self.real_label)
 
     def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Cross-entropy of the real logits with `real_label` plus the fake ones with `fake_label`."""
@@ -87,11 +90,17 @@ class LeastSquares(Loss):
     a is `fake_label`, b `real_label`, c `generator_label`.
     """
 
-    boundary: ClassVar[float] = 0.5
-
     fake_label: float = 0.0
     real_label: float = 1.0
     generator_label: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_order(self.fake_label, self.real_label)
+
+    @property
+    def boundary(self) -> float:
+        """Half-way between the labels."""
+        return (self.real_label + self.fake_label) / 2
 
     def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Half the mean squared distance of real logits from b plus that of fake ones from a."""
@@ -170,6 +179,12 @@ class WassersteinGP(Wasserstein):
         mixed = torch.lerp(real, fake, t).requires_grad_()
         (grad,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
         return self.gp_weight * (grad.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+def _require_order(fake_label: float, real_label: float) -> None:
+    """A larger logit means more real, for the accuracy and for the generator."""
+    if not fake_label < real_label:
+        raise ValueError(f"real_label={real_label}: must be greater than fake_label={fake_label}")
 
 
 def _cross_entropy(logits: Tensor, label: float) -> Tensor:

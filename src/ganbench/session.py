@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,8 @@ def train_run(config: Config, path: Path | None = None, records: Mapping[str, st
         Interrupted: a signal came; the run directory is consistent and resumable.
     """
     device = resolve_device(config["device"])
+    if device.index is not None and device.type == "cuda":
+        torch.cuda.set_device(device)  # streams and graphs are those of the current device
     check_recipe(config)
     require_logger(config["logger"])
     set_up(config["threads"], config["deterministic"])
@@ -123,17 +126,18 @@ def _train(
         _finish(run, training, scorer)
     except Interrupted as error:
         if training is not None and training.step:
-            # Weights that are no numbers are not worth keeping; the checkpoint before them is.
-            with contextlib.suppress(DivergedError):
+            # Weights that are no numbers are not worth keeping; the checkpoint before them is. And a full
+            # disk must not take the place of the signal, or a sweep would go on.
+            with contextlib.suppress(DivergedError, OSError):
                 training.save(run)
         _end(run, runs.INTERRUPTED, str(error))
         log.warning("%s: %s; the same command resumes it", run.path, error)
         raise
     except DivergedError as error:
         assert training is not None
-        training.save_history(run)
-        training.note_divergence(run, error.step)
-        _plot(run)
+        for leave in (training.save_history, partial(training.note_divergence, step=error.step), _plot):
+            with contextlib.suppress(OSError):  # what can be written is; it diverged either way
+                leave(run)
         return _end(run, runs.DIVERGED, str(error))
     except Exception as error:
         log.debug("failed", exc_info=True)
@@ -255,6 +259,7 @@ def _begin(
         images_seen=0,
         seconds={"train": 0.0, "eval": 0.0, "other": 0.0},
         peak_memory_bytes=0,
+        execution=None,
         parameters=None,
         diagnosis=[],
     )

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ganbench.config.groups import group_files
 from ganbench.config.keys import Config
 from ganbench.config.messages import hydra_message
 from ganbench.config.validation import BUDGETS, NORM_CHOICES, validate
@@ -62,6 +63,8 @@ def finalise(composed: DictConfig, overrides: Iterable[str] = ()) -> Config:
     composed = composed.copy()
     OmegaConf.set_struct(composed, False)
     composed.pop("hydra", None)
+    overrides = list(overrides)
+    _check_overridden(composed, overrides)
     _settle_budget(composed, overrides)
     _check_before_resolving(composed)
     try:
@@ -88,6 +91,28 @@ def _settle_budget(composed: DictConfig, overrides: Iterable[str]) -> None:
         for key in BUDGETS:
             if key not in named:
                 composed.train[key] = None
+
+
+def _check_overridden(composed: DictConfig, overrides: list[str]) -> None:
+    """Refuse what the command line asks for and another choice makes void."""
+    chosen = dict(text.lstrip("+").partition("=")[::2] for text in overrides)
+    if "loss.optimizer.lr" in chosen and not any(
+        OmegaConf.is_interpolation(composed.loss, rate) for rate in ("d_lr", "g_lr")
+    ):
+        raise ConfigError(
+            f"loss.optimizer.lr={chosen['loss.optimizer.lr']}: has no effect, as loss.d_lr and loss.g_lr are "
+            "set; set those"
+        )
+    experiments, choices = group_files("experiment"), group_files("train")
+    experiment, train = chosen.get("experiment"), chosen.get("train")
+    if experiment in experiments and train in choices:
+        both = (OmegaConf.create(text) for text in (experiments[experiment], choices[train]))
+        first, second = (OmegaConf.select(made, "train", default={}) for made in both)
+        if void := sorted(set(first) & set(second)):
+            raise ConfigError(
+                f"train={train}: +experiment={experiment} sets {', '.join(void)} of train itself, and wins; "
+                "give these instead, e.g. train.steps=20"
+            )
 
 
 def _check_before_resolving(composed: DictConfig) -> None:

@@ -36,11 +36,14 @@ def _way_out(message: str, hints: list[str]) -> str:
     import hydra
 
     with hydra.initialize_config_module("ganbench.conf", version_base="1.3"):
-        known = [key for key in _dotted_keys(hydra.compose("config")) if not wanted.startswith(f"{key}.")]
-    if close := difflib.get_close_matches(wanted, known, n=1, cutoff=0.75):
-        return f" Did you mean {close[0]}?"
-    open_ended = wanted == "experiment" or wanted.startswith(EXTENSIBLE)
-    return f" {hints[0]}" if hints and open_ended else " All keys: ganbench train --cfg job"
+        known = [
+            key for key in _dotted_keys(hydra.compose("config")) if not f"{wanted}.".startswith(f"{key}.")
+        ]
+    close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.75)
+    meant = f" Did you mean {close[0]}?" if close else ""
+    if hints and (wanted == "experiment" or wanted.startswith(EXTENSIBLE)):
+        return f"{meant} {hints[0]}"
+    return meant or " All keys: ganbench train --cfg job"
 
 
 def _dotted_keys(node: DictConfig, prefix: str = "") -> list[str]:

@@ -112,6 +112,8 @@ _AT_MOST = {
     "eval.per_class": 10**6,
     "eval.training_num_samples": 10**6,
     "threads": 1024,
+    "loss.n_critic": 1000,  # the fakes of all critic updates are made at once
+    "remedy.unroll": 100,
     "model.z_dim": 2**16,
     "train.steps": 10**9,
     "train.epochs": 10**6,

@@ -47,7 +47,7 @@ class Collapse(Failure):
     """The generator makes few different images: all nearly alike, ever fewer, or of a few classes only."""
 
     name = "collapse"
-    fix = "loss.optimizer.lr=2e-4 'loss.optimizer.betas=[0.5,0.999]', and loss.d_lr no lower than loss.g_lr"
+    fix = "loss.d_lr=2e-4 loss.g_lr=2e-4 'loss.optimizer.betas=[0.5,0.999]'"
 
     warm_up: int = 1000
     """Steps before which every generator makes one blob: healthy MLPs on MNIST stay at 0.17 until then."""
@@ -96,7 +96,7 @@ class StrongDiscriminator(Failure):
     """
 
     name = "strong_discriminator"
-    fix = "loss.n_critic=1, loss.d_lr no higher than loss.g_lr, or loss.real_label=0.9"
+    fix = "loss.n_critic=1, loss.d_lr no higher than loss.g_lr, or loss=bce loss.real_label=0.9"
 
     lasting: int = 1000
     accuracy: float = 0.97
@@ -133,7 +133,7 @@ class Saturation(Failure):
     """The discriminator is so sure of everything that its own loss has no gradient left: both stand still."""
 
     name = "saturation"
-    fix = "loss.real_label=0.9 (label smoothing), a lower loss.d_lr, or loss.critic_norm=spectral"
+    fix = "loss=bce loss.real_label=0.9 (label smoothing), a lower loss.d_lr, or loss.critic_norm=spectral"
 
     lasting: int = 500
     fraction: float = 0.02
@@ -153,7 +153,7 @@ class Oscillation(Failure):
     """The logit gap swings: discriminator and generator overtake each other again and again."""
 
     name = "oscillation"
-    fix = "a lower loss.optimizer.lr, and 'loss.optimizer.betas=[0.5,0.999]' (less momentum)"
+    fix = "a lower loss.d_lr and loss.g_lr, and 'loss.optimizer.betas=[0.5,0.999]' (less momentum)"
 
     lasting: int = 1000
     swing: float = 0.5
@@ -182,7 +182,9 @@ class Divergence(Failure):
     """The losses have run away, still finite, and do not come back; or a value is no number any more."""
 
     name = "divergence"
-    fix = "a lower loss.optimizer.lr; for a critic without bound loss=wgan_gp or loss.critic_norm=spectral"
+    fix = (
+        "lower loss.d_lr and loss.g_lr; for a critic without bound loss=wgan_gp or loss.critic_norm=spectral"
+    )
 
     lasting: int = 200
     size: float = 1000.0
@@ -202,7 +204,7 @@ class GradientExplosion(Failure):
     """A gradient's norm is suddenly many times what it ever was."""
 
     name = "gradient_explosion"
-    fix = "a lower loss.optimizer.lr, or loss.critic_norm=spectral"
+    fix = "a lower loss.d_lr and loss.g_lr, or loss.critic_norm=spectral"
 
     before: int = 2
     """Blocks before it, at least: the first steps of all may do anything."""

@@ -135,7 +135,16 @@ def check_recipe(config: Config) -> None:
     # Last: the first optimiser a process builds costs seconds of imports.
     for key in ("d_lr", "g_lr"):
         weight = torch.nn.Parameter(torch.zeros(1))
-        _optimizer(config["loss"]["optimizer"], config["loss"][key], [weight], torch.device("cpu"))
+        node = config["loss"]["optimizer"]
+        optimizer = _optimizer(node, config["loss"][key], [weight], torch.device("cpu"))
+        weight.grad = torch.zeros(1)
+        try:
+            optimizer.step()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError(
+                f"loss.optimizer: {node['_target_']} cannot take a plain step ({error}); use one that can, "
+                "e.g. torch.optim.Adam"
+            ) from error
 
 
 def check_networks(config: Config) -> set[str]:
@@ -247,10 +256,12 @@ def _optimizer(
     device: torch.device,
     captured: bool = False,
 ) -> torch.optim.Optimizer:
+    _require_finite(node)
     extra: dict[str, Any] = {}
     accepted = inspect.signature(resolve_target(node["_target_"])).parameters
     # One kernel instead of a dozen a parameter; the default chooses it on no device.
-    if "fused" in accepted and "fused" not in node and device.type in ("cpu", "cuda"):
+    alternatives = {"fused", "foreach", "differentiable"}
+    if "fused" in accepted and not alternatives & node.keys() and device.type in ("cpu", "cuda"):
         extra["fused"] = True
     # Its step count has to live on the device for a graph to raise it.
     if captured and "capturable" in accepted and "capturable" not in node:
@@ -259,6 +270,16 @@ def _optimizer(
         return instantiate({**node, "lr": lr}, params=list(parameters), **extra)
     except (TypeError, ValueError, IndexError, RuntimeError) as error:
         raise ConfigError(f"loss.optimizer: {node['_target_']} refuses its values: {error}") from error
+
+
+def _require_finite(node: Config) -> None:
+    """Refuse settings of an optimiser that its own constructor lets pass."""
+    for key, value in node.items():
+        for number in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ConfigError(f"loss.optimizer.{key}={value}: must be finite")
+    if len(node.get("betas", (0, 0))) != 2:
+        raise ConfigError(f"loss.optimizer.betas={node['betas']}: must be two numbers, e.g. [0.5,0.999]")
 
 
 def _try(networks: dict[str, nn.Module], part: str, inputs: Tensor, labels: Tensor) -> tuple[int, ...]:

@@ -177,6 +177,7 @@ class Training:
             "images_seen": self.images,
             "seconds": {name: round(value, 3) for name, value in self.clock.read().items()},
             "peak_memory_bytes": peak_memory(self.device),
+            "execution": self.do_step.execution,
         }
 
     def write_samples(self, run: RunDirectory) -> None:
@@ -197,7 +198,7 @@ class Training:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the rest of the run depends on, as tensors and plain values."""
-        cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
+        cuda = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
         return {
             "config_hash": self.config_hash,
             "step": self.step,
@@ -238,7 +239,7 @@ class Training:
         self.batches.load_state_dict(state["batches"])
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and state["random"]["cuda"]:
-            torch.cuda.set_rng_state_all(state["random"]["cuda"])
+            torch.cuda.set_rng_state(state["random"]["cuda"][0], self.device)
         self._metrics.copy_(state["metrics"])
         self.history = history
         self.scores = [{**record, "step": int(record["step"])} for record in state["scores"]]

@@ -43,7 +43,8 @@ class Step:
     def __post_init__(self) -> None:
         self.generator: Callable[[Tensor, Tensor], Tensor] = self.gan.generator
         self.discriminator: Callable[[Tensor, Tensor], Tensor] = self.gan.discriminator
-        if self.compile and compiler_works(self.device):
+        self.compiled = self.compile and compiler_works(self.device)
+        if self.compiled:
             self.generator, self.discriminator = map(torch.compile, (self.generator, self.discriminator))
         network = self.gan.discriminator
         # Batch norm would let real and fake images see each other's statistics,
@@ -59,6 +60,13 @@ class Step:
         graphs = self.compile and self.device.type == "cuda"
         self.captured = Captured(self._update_both) if graphs else None
         self.images = 0
+
+    @property
+    def execution(self) -> str:
+        """How steps are done: ``graph``, ``compiled`` or ``eager``, whatever was asked for."""
+        if self.captured and self.captured.recording:
+            return "graph"
+        return "compiled" if self.compiled else "eager"
 
     def __call__(self) -> Tensor:
         """Draw the batches, update the discriminator n_critic times and the generator once."""

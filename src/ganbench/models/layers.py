@@ -85,8 +85,9 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        if not 0 <= p < 1:
-            raise ValueError(f"dropout={p}: must lie in [0, 1)")
+        most = 255 / 256
+        if not 0 <= p <= most:
+            raise ValueError(f"dropout={p}: must lie between 0 and {most:.3f}")
         self.dropped = round(p * 256)
 
     def forward(self, x: Tensor) -> Tensor:
