@@ -125,7 +125,7 @@ def test_dropout_passes_everything(p: float, training: bool) -> None:
 
 @pytest.mark.parametrize("p", [-0.1, 0.999, 1.0, 2.0])
 def test_dropout_refuses_impossible_rates(p: float) -> None:
-    with pytest.raises(ValueError, match="dropout=.*between 0 and 0.996"):
+    with pytest.raises(ValueError, match=r"dropout=.*between 0 and 0\.996"):
         Dropout(p)
 
 
