@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ganbench.config import group_names
 from ganbench.report.columns import COLUMNS, finite
 from ganbench.report.protocol import Protocol
 from ganbench.report.table import Floor, Table
@@ -45,7 +44,7 @@ def attach_floors(tables: Sequence[Table], folders: Sequence[Path]) -> None:
             extra = (
                 "" if table.protocol.extractor == "judge" else f" eval.extractor={table.protocol.extractor}"
             )
-            if table.dataset in group_names("dataset"):
+            if any(KNOWN_FLOORS.glob(f"{table.dataset}-*.json")):  # one of ganbench's own datasets
                 table.notes.append(
                     f"no floors yet: `ganbench evaluate --floors {table.dataset}{extra}` adds them"
                 )
