@@ -6,6 +6,7 @@ demands of the rest (critic normalisation, critic steps, optimiser) stands in it
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,7 +19,7 @@ Critic = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(ABC):
     """Base of all strategies: logits B×1 (or B) in, scalar out."""
 
     refused_norms: ClassVar[Mapping[str, str]] = {}
@@ -29,19 +30,19 @@ class Loss:
         """Logit above which the discriminator calls an image real, for its accuracy."""
         return 0.0
 
+    @abstractmethod
     def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Scalar that the discriminator minimises."""
-        raise NotImplementedError
 
+    @abstractmethod
     def g_loss(self, fake_logits: Tensor) -> Tensor:
         """Scalar that the generator minimises."""
-        raise NotImplementedError
 
     def penalty(self, critic: Critic, real: Tensor, fake: Tensor) -> Tensor | None:
         """Scalar added to the discriminator's loss, from images B×C×H×W; None where there is none."""
         return None
 
-    def constrain(self, discriminator: nn.Module) -> None:
+    def constrain(self, discriminator: nn.Module) -> None:  # noqa: B027 - most losses need none
         """Change the discriminator in place after each of its updates."""
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ganbench.cli import fail
 from ganbench.errors import ConfigError, RunError, UserError, first_line
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ganbench.runs import RunRecord
 
 KEYS = ("eval.", "dataset.root=", "dataset.image_size=", "device=", "output_root=", "threads=")
+"""How an override begins; anything else is a folder."""
+
 TEXTS = (
     "eval.extractor",
     "eval.inception_weights",
@@ -67,14 +69,18 @@ def _attempt(scorer: _Scorer, path: Path) -> int:
     """Score one run; where it cannot be scored say why, so that the others are: 1, or 2 for bad input."""
     try:
         scorer(path)
-    except (UserError, OSError, RuntimeError) as error:
-        refused = isinstance(error, UserError) and (
-            not isinstance(error, RunError) or isinstance(error, _RefusedRunError)
-        )
-        reason = str(error) if str(path) in str(error) else f"{path}: {error}"
-        print("ganbench: " + " ".join(reason.split()), file=sys.stderr)
-        return 2 if refused else 1
+    except _RefusedRunError as error:
+        return _fail(path, error, 2)
+    except (RunError, OSError, RuntimeError) as error:
+        return _fail(path, error, 1)
+    except UserError as error:  # what the scores need cannot be had
+        return _fail(path, error, 2)
     return 0
+
+
+def _fail(path: Path, error: Exception, code: int) -> int:
+    reason = str(error) if str(path) in str(error) else f"{path}: {error}"
+    return fail(reason, code)
 
 
 class _RefusedRunError(RunError):

@@ -103,16 +103,18 @@ def _check_overridden(composed: DictConfig, overrides: list[str]) -> None:
             f"loss.optimizer.lr={chosen['loss.optimizer.lr']}: has no effect, as loss.d_lr and loss.g_lr are "
             "set; set those"
         )
-    experiments, choices = group_files("experiment"), group_files("train")
-    experiment, train = chosen.get("experiment"), chosen.get("train")
-    if experiment in experiments and train in choices:
-        both = (OmegaConf.create(text) for text in (experiments[experiment], choices[train]))
-        first, second = (OmegaConf.select(made, "train", default={}) for made in both)
-        if void := sorted(set(first) & set(second)):
-            raise ConfigError(
-                f"train={train}: +experiment={experiment} sets {', '.join(void)} of train itself, and wins; "
-                "give these instead, e.g. train.steps=20"
-            )
+    experiment, train = chosen.get("experiment", ""), chosen.get("train", "")
+    if void := _train_keys("experiment", experiment) & _train_keys("train", train):
+        raise ConfigError(
+            f"train={train}: +experiment={experiment} sets {', '.join(sorted(void))} of train itself, and "
+            "wins; give these instead, e.g. train.steps=20"
+        )
+
+
+def _train_keys(group: str, name: str) -> set[str]:
+    """The keys of ``train`` that a shipped file sets; none for no choice or a file of somebody's own."""
+    text = group_files(group).get(name, "") if name else ""
+    return set(OmegaConf.select(OmegaConf.create(text), "train", default={}))
 
 
 def _check_before_resolving(composed: DictConfig) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def group_files(group: str, config_dir: str | None = None) -> dict[str, str]:
     """The text of every file of a config group, by the name it is chosen with.
 
-    Those shipped, and those of a `config_dir`, which come first in Hydra's search path.
+    Those shipped, and those of a `config_dir`. Of one name the shipped file counts, as for Hydra.
     """
 
     def walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
@@ -29,10 +29,9 @@ def group_files(group: str, config_dir: str | None = None) -> dict[str, str]:
             elif entry.name.endswith(".yaml"):
                 yield prefix + entry.name.removesuffix(".yaml"), entry.read_text(encoding="utf-8")
 
-    folders: list[Traversable] = [resources.files("ganbench.conf") / group]
-    if config_dir is not None and (own := Path(config_dir, group)).is_dir():
-        folders.append(own)
-    return {name: text for folder in folders for name, text in walk(folder, "")}
+    shipped = dict(walk(resources.files("ganbench.conf") / group, ""))
+    own = Path(config_dir, group) if config_dir is not None else None
+    return {**(dict(walk(own, "")) if own and own.is_dir() else {}), **shipped}
 
 
 def group_names(group: str) -> list[str]:

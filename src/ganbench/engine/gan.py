@@ -191,24 +191,23 @@ def _check_alone(networks: dict[str, nn.Module], config: Config, inputs: dict[st
     A sample is a latent, an image or a pack; `inputs` has one for each network.
     """
     count = config["remedy"]["pack"]
-    samples = {"generator": 1, "discriminator": count}
-    for name, size in batch_sizes(config).items():
-        for part, network in networks.items():
-            if size > samples[part]:
-                continue
-            try:
-                with torch.no_grad():
-                    network(inputs[part], torch.zeros(1, dtype=torch.int64))
-            except (RuntimeError, TypeError, ValueError, IndexError) as error:
-                packed = f"with remedy.pack={count} " if part == "discriminator" else ""
-                way_out = (
-                    "another loss.critic_norm than batch" if packed else "a model without batch norm there"
-                )
-                raise ConfigError(
-                    f"{name} has {size} images, {packed}one sample for the {part}, "
-                    f"which fails on one alone ({error}); use a larger train.batch_size, "
-                    f"train.drop_last=true, or {way_out}"
-                ) from error
+    most = {"generator": 1, "discriminator": count}
+    told = {"generator": "", "discriminator": f"with remedy.pack={count} "}
+    alone = [
+        (name, size, part)
+        for name, size in batch_sizes(config).items()
+        for part in networks
+        if size <= most[part]
+    ]
+    for name, size, part in alone:
+        try:
+            with torch.no_grad():
+                networks[part](inputs[part], torch.zeros(1, dtype=torch.int64))
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise ConfigError(
+                f"{name} has {size} images, {told[part]}one sample for the {part}, which fails on one alone "
+                f"({error}); use a larger train.batch_size, train.drop_last=true, or no batch norm there"
+            ) from error
 
 
 def _require_trainable(network: nn.Module, part: str) -> None:
