@@ -3,7 +3,7 @@
     python scripts/benchmark.py                      # the table of docs/performance.md
     python scripts/benchmark.py --cases mlp/bce --repeats 3 --steps 50
     python scripts/benchmark.py --compare 100 1000   # seconds of `ganbench compare` on so many runs
-    python scripts/benchmark.py --scaling 100000     # time per step as a run of so many steps goes on
+    python scripts/benchmark.py --scaling 100000     # time per step and memory as a long run goes on
 
 Three ways train the same networks with the same batch size on the same real images, in turn, several
 times over: `notebook` (torchvision dataset with ToTensor and Normalize behind a DataLoader, `.item()` after
@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from unittest import mock
 
 import torch
 from omegaconf import OmegaConf
@@ -39,10 +40,9 @@ from ganbench.config import Config, compose, instantiate
 from ganbench.data import Dataset, build_dataset, data_root
 from ganbench.engine.device import has_native_bfloat16, resolve_device, set_up, synchronize
 from ganbench.engine.gan import build_loss
-from ganbench.engine.loop import Training
+from ganbench.engine.loop import Training, peak_memory
 from ganbench.losses import Loss
 from ganbench.models.layers import Dropout, Project, SubPixelConv2d
-from ganbench.runs import read_run
 from ganbench.session import train_run
 
 CASES = ("mlp/bce", "dcgan/bce", "cgan/bce", "mlp/wgan_gp", "dcgan/wgan_gp", "cgan/wgan_gp")
@@ -65,9 +65,9 @@ def main() -> None:
             print(f"| {count:,} | {time_compare(count, arguments.repeats):.2f} |", flush=True)
         return
     if arguments.scaling:
-        print("| steps | ms per step |\n|---|---|")
-        for first, last, seconds in time_scaling(arguments.scaling):
-            print(f"| {first:,} to {last:,} | {1e3 * seconds:.3f} |")
+        print("| steps | ms per step | peak memory, MB |\n|---|---|---|")
+        for first, last, seconds, memory in time_scaling(arguments.scaling):
+            print(f"| {first:,} to {last:,} | {1e3 * seconds:.3f} | {memory:.1f} |")
         return
     device = resolve_device(arguments.device)
     set_up(arguments.threads, deterministic=False)
@@ -278,24 +278,28 @@ def time_compare(count: int, repeats: int) -> float:
         return statistics.median(seconds_of(command) for _ in range(repeats))
 
 
-def time_scaling(steps: int) -> list[tuple[int, int, float]]:
-    """Seconds per step in ten equal parts of one run of mlp/bce on digits, read from its history.
+def time_scaling(steps: int) -> list[tuple[int, int, float, float]]:
+    """Seconds per step and peak megabytes in ten parts of one run of mlp/bce on digits, in batches of 8.
 
-    Each part is (first step, last step, seconds per step); the clock is that of training alone.
+    Each part is (first step, last step, seconds per step, megabytes at its end); the clock is that of
+    training alone. The first hundredth warms up and belongs to no part. Batches of 8 leave little arithmetic,
+    so that what grows would show.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        overrides = ["dataset=digits", "device=cpu", "eval.enabled=false", f"train.steps={steps}"]
-        long = [f"train.log_every={max(1, steps // 100)}", f"train.sample_every={steps}"]
-        history = read_run(train_run(compose([*overrides, *long, f"output_root={folder}"])).path).history
-    # Row 0 holds the warm-up: it only marks where the first part begins.
-    marks = [history[round(part * (len(history) - 1) / 10)] for part in range(11)]
+    marks = {max(1, steps // 100), *(round(steps * part / 10) for part in range(1, 11))}
+    found: list[tuple[int, float, float]] = []
+    advance = Training.advance
+
+    def measured(self: Training) -> None:
+        advance(self)
+        if self.step in marks:
+            found.append((self.step, self.clock.read()["train"], peak_memory(self.device) / 2**20))
+
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(Training, "advance", measured):
+        small = ["dataset=digits", "train.batch_size=8", "device=cpu", "eval.enabled=false"]
+        train_run(compose([*small, f"train.steps={steps}", f"output_root={folder}"]))
     return [
-        (
-            int(start["step"]),
-            int(end["step"]),
-            (end["train_seconds"] - start["train_seconds"]) / (end["step"] - start["step"]),
-        )
-        for start, end in pairwise(marks)
+        (first, last, (seconds - before) / (last - first), memory)
+        for (first, before, _), (last, seconds, memory) in pairwise(found)
     ]
 
 

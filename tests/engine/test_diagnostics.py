@@ -37,7 +37,7 @@ SHORT = (
     "loss=bce", "model.generator.widths=[16,16]", "model.discriminator.widths=[16,16]",
     "train.steps=8", "train.log_every=2", "train.checkpoint_every=4",
 )  # fmt: skip
-CERTAIN = Collapse(warm_up=3, lasting=2, alike=100.0)
+CERTAIN = Collapse(warm_up=3, lasting=2, identical=100.0)
 """Finds every run collapsed from the block that ends with step 4 or later."""
 
 
@@ -137,9 +137,7 @@ def test_in_pieces_or_at_once_is_the_same(monkeypatch: pytest.MonkeyPatch) -> No
         {"step": step, "values": {}, "per_class": {"histogram": [1.0, 0.0]}}
         for step in (500, 1000, 2200, 3000)
     ]
-    monkeypatch.setattr(
-        diagnostics, "FAILURES", (Collapse(score_warm_up=2100, few_classes=0.5), *FAILURES[1:])
-    )
+    monkeypatch.setattr(diagnostics, "FAILURES", (Collapse(long=2100, few_classes=0.5), *FAILURES[1:]))
     whole = Diagnostics()
     whole.update(rows, records)
     pieces, said = Diagnostics(), []
@@ -194,7 +192,8 @@ def test_said_once_and_written(
     assert set(entry) == {"name", "step", "evidence", "fix"}
     assert (entry["name"], entry["step"]) == ("collapse", 4)
     history = runs.read_run(whole.path).history
-    assert entry["evidence"] == {"diversity": pytest.approx(history[1]["diversity"], rel=1e-3)}
+    shown = {name: pytest.approx(history[1][name], rel=1e-3) for name in ("diversity", "d_accuracy")}
+    assert entry["evidence"] == shown
     caplog.clear()
     with monkeypatch.context() as patch:
         stop_after(patch, 5)
@@ -207,7 +206,7 @@ def test_said_once_and_written(
 
 
 def test_final_scores_are_diagnosed(configure: Any, train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnostics, "FAILURES", (Collapse(score_warm_up=1, few_classes=1.0),))
+    monkeypatch.setattr(diagnostics, "FAILURES", (Collapse(long=1, few_classes=1.0),))
     small = ("eval.enabled=true", "eval.num_samples=40", "eval.kid_subset_size=10", "eval.kid_subsets=2")
     outcome = train(stopping(configure(*SHORT, *small, "eval.per_class=4"), "collapse"))
     assert outcome.status == runs.COMPLETED, "there was nothing left to stop"

@@ -75,7 +75,7 @@ def test_missing_values_show_nothing(failure: Failure) -> None:
 
 SICK: dict[type[Failure], tuple[Callable[[float], Row], float, float, int, int]] = {
     # figures of a value, a value that is found, one that is not, blocks until then, found at
-    Collapse: (lambda v: {"diversity": v}, 0.099, 0.101, 20, 1500),
+    Collapse: (lambda v: {"diversity": v}, 0.019, 0.021, 20, 1500),
     StrongDiscriminator: (lambda v: {"d_accuracy": v}, 0.971, 0.969, 0, 1000),
 }
 
@@ -94,8 +94,24 @@ def test_collapse_is_told_from_a_generator_that_only_starts() -> None:
     collapse = Collapse()
     start = rows(20, diversity=0.05)
     assert first_found(collapse, start + rows(50, start=1000)) is None
-    step, finding = first_found(collapse, start + rows(50, start=1000, diversity=0.05))  # type: ignore[misc]
-    assert (step, finding) == (1500, Finding(1050, {"diversity": pytest.approx(0.05)}))
+    step, finding = first_found(collapse, start + rows(200, start=1000, diversity=0.05))  # type: ignore[misc]
+    assert (step, finding) == (10_000, Finding(9550, pytest.approx({"diversity": 0.05, "d_accuracy": 0.88})))
+
+
+@pytest.mark.parametrize("accuracy, found", [(0.54, True), (0.56, False), (0.985, False), (0.995, True)])
+def test_a_discriminator_that_can_still_teach_excuses_a_slow_generator(accuracy: float, found: bool) -> None:
+    history = rows(30, diversity=0.05, d_accuracy=accuracy)
+    finding = Collapse().in_history(History(history))
+    assert finding == (
+        Finding(1050, pytest.approx({"diversity": 0.05, "d_accuracy": accuracy})) if found else None
+    )
+    critic = [row | {"d_loss": -3.0} for row in history]
+    assert Collapse().in_history(History(critic)) is None, "a Wasserstein critic has no accuracy"
+
+
+def test_one_image_needs_no_discriminator_to_tell() -> None:
+    step, finding = first_found(Collapse(), rows(40, diversity=0.001, d_loss=-3.0))  # type: ignore[misc]
+    assert (step, finding.step) == (1500, 1050)
 
 
 @pytest.mark.parametrize("now, found", [(0.23, True), (0.25, False)])

@@ -83,4 +83,5 @@ def test_time_per_step_is_read_in_ten_parts(benchmark: ModuleType) -> None:
     parts = benchmark.time_scaling(200)
     assert parts[0][0] == 2
     assert parts[-1][1] == 200
-    assert all(seconds > 0 for *_, seconds in parts)
+    assert [last - first for first, last, *_ in parts] == [18, *[20] * 9]
+    assert all(seconds > 0 and memory > 0 for *_, seconds, memory in parts)

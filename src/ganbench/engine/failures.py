@@ -52,13 +52,20 @@ class Collapse(Failure):
     warm_up: int = 1000
     """Steps before which every generator makes one blob: healthy MLPs on MNIST stay at 0.17 until then."""
     lasting: int = 500
+    identical: float = 0.02
+    """Diversity that no generator has on its way to a better one."""
     alike: float = 0.1
-    """Diversity below the 0.15 to 0.5 of untrained generators."""
+    """Below the 0.15 to 0.5 of untrained generators. Slow recipes pass through it (0.06 to 0.1 for 4,500
+    steps, Adam's default betas) while the discriminator's errors move them on: it counts where those end."""
+    guessing: float = 0.55
+    """Accuracy of a discriminator that cannot tell the fakes, which then need no variety."""
+    certain: float = 0.99
+    """Accuracy of one that always can: it has little left to teach."""
     fallen: float = 0.4
     """Of the best diversity so far; healthy runs never lose half of theirs."""
     worth_losing: float = 0.3
-    score_warm_up: int = 10_000
-    """Steps before which healthy MLPs make three classes of ten."""
+    long: int = 10_000
+    """Steps after which slowness is no excuse; until then healthy MLPs make few shapes and classes."""
     few_classes: float = 0.25
     """Effective number of classes, exp of the histogram's entropy, as a share of all."""
 
@@ -69,16 +76,21 @@ class Collapse(Failure):
             return None
         now = mean(recent, "diversity")
         best = history.peak_before(recent, "diversity")
-        if now < self.alike:
-            return Finding(since(recent), {"diversity": now})
+        if now < self.identical or (now < self.alike and not self._may_be_slow(recent)):
+            return Finding(since(recent), {"diversity": now, "d_accuracy": mean(recent, "d_accuracy")})
         if best >= self.worth_losing and now < self.fallen * best:
             return Finding(since(recent), {"diversity": now, "diversity_before": best})
         return None
 
+    def _may_be_slow(self, recent: Rows) -> bool:
+        """Not yet long trained, by a discriminator that neither guesses nor is sure of everything."""
+        contested = self.guessing < mean(recent, "d_accuracy") < self.certain
+        return recent[-1]["step"] < self.long and (contested or not classifies(recent))
+
     def in_scores(self, record: Record) -> Finding | None:
         """At the end of a long training: a judge sees few classes."""
         shares = record["per_class"].get("histogram") or []
-        if record["step"] < self.score_warm_up or not shares:
+        if record["step"] < self.long or not shares:
             return None
         effective = math.exp(-sum(share * math.log(share) for share in shares if share > 0))
         if effective > self.few_classes * len(shares):
@@ -89,11 +101,7 @@ class Collapse(Failure):
 
 @dataclass(frozen=True)
 class StrongDiscriminator(Failure):
-    """The discriminator tells nearly every fake from real for long, so that the generator only chases it.
-
-    A Wasserstein critic's logits have no zero: its accuracy says nothing. Its loss is negative where it is
-    ahead; the losses that classify are never so.
-    """
+    """The discriminator tells nearly every fake from real for long, so that the generator only chases it."""
 
     name = "strong_discriminator"
     fix = "loss.n_critic=1, loss.d_lr no higher than loss.g_lr, or loss=bce loss.real_label=0.9"
@@ -105,7 +113,7 @@ class StrongDiscriminator(Failure):
     def in_history(self, history: History) -> Finding | None:
         """Mean accuracy over `lasting` steps, with a loss that classifies."""
         recent = history.last(self.lasting)
-        if not recent or not (mean(recent, "d_accuracy") >= self.accuracy and mean(recent, "d_loss") >= 0):
+        if not recent or not (mean(recent, "d_accuracy") >= self.accuracy and classifies(recent)):
             return None
         gap = mean(recent, "d_real") - mean(recent, "d_fake")
         figures = {name: mean(recent, name) for name in ("d_accuracy", "d_loss", "g_grad_norm")}
@@ -240,6 +248,14 @@ FAILURES: tuple[Failure, ...] = (
 def mean(rows: Rows, name: str) -> float:
     """Mean of a column; NaN, which no threshold is passed by, where a value is missing."""
     return fmean(row[name] for row in rows)
+
+
+def classifies(rows: Rows) -> bool:
+    """Whether an accuracy means anything: a Wasserstein critic's logits have no zero.
+
+    Its loss is negative where it is ahead; the losses that classify are never so.
+    """
+    return mean(rows, "d_loss") >= 0
 
 
 def since(rows: Rows) -> int:
