@@ -356,3 +356,42 @@ def test_rows_are_means_of_their_intervals(
         expected = torch.stack(steps).double().mean(dim=0)
         assert [row[name] for name in METRICS] == pytest.approx(expected.tolist(), abs=1e-9)
     assert 0 < history[0]["train_seconds"] < history[1]["train_seconds"]
+
+
+def test_the_device_is_waited_for_only_where_something_is_due(
+    configure: Callable[..., Config], train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between rows, samples, checkpoints and scores the host runs ahead of a GPU."""
+    taken, waited, call = [0], set(), Step.__call__
+
+    def counted(self: Step) -> Tensor:
+        taken[0] += 1
+        return call(self)
+
+    monkeypatch.setattr(Step, "__call__", counted)
+    monkeypatch.setattr("ganbench.engine.clock.synchronize", lambda device: waited.add(taken[0]))
+    every = ("train.log_every=4", "train.sample_every=6", "train.checkpoint_every=12", "eval.enabled=false")
+    assert train(configure("train.steps=14", *every), "waits").ok
+    assert waited == {0, 4, 6, 8, 12, 14}
+
+
+def test_training_and_the_rest_have_their_own_seconds(
+    configure: Callable[..., Config], train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step lasts a second, and so does each grid of samples."""
+    now, call, write = [0.0], Step.__call__, Training.write_samples
+
+    def step(self: Step) -> Tensor:
+        now[0] += 1
+        return call(self)
+
+    def slow(self: Training, run: runs.RunDirectory) -> None:
+        now[0] += 1
+        write(self, run)
+
+    monkeypatch.setattr("ganbench.engine.clock.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr(Step, "__call__", step)
+    monkeypatch.setattr(Training, "write_samples", slow)
+    outcome = train(configure(*SHORT, "eval.enabled=false"), "clocks")
+    assert runs.read_run(outcome.path).info["seconds"] == {"train": 6.0, "eval": 0.0, "other": 3.0}
+    assert [row["train_seconds"] for row in runs.read_run(outcome.path).history] == [4.0, 6.0]

@@ -97,34 +97,44 @@ class Training:
             DivergedError: within one logging interval of the first non-finite value.
             Interrupted: a signal came; the state is that after a whole step.
         """
-        every = self.config["train"]
         if self.step == 0:
             self.write_samples(run)
-        with tqdm(
-            total=self.total_steps, initial=self.step, unit="step", disable=None, smoothing=0.05
-        ) as bar:
+        total, begun = self.total_steps, self.step
+        with (
+            tqdm(total=total, initial=begun, unit="step", disable=None, smoothing=0.05) as bar,
+            # Changed only where something is due: each change waits for the device.
+            self.clock("train"),
+        ):
             while True:
                 # Here and not at the loop's end: a run resumed on this step still owes its score.
                 if score is not None and self._owes_score():
-                    self._require_finite()
-                    score(self, run)
-                    self.diagnose(run)
-                if self.step == self.total_steps:
+                    with self.clock("other"):
+                        self._require_finite()
+                        score(self, run)
+                        self.diagnose(run)
+                if self.step == total:
                     return None
                 # Here too: a run resumed where it was stopped goes no further.
                 if reason := self._stop_reason():
                     return reason
                 with stop.deferred():
                     self.advance()
-                    last = self.step == self.total_steps
-                    if last or self.step % every["log_every"] == 0:
-                        self._log_interval(run)
-                        bar.set_postfix(self._shown(), refresh=False)
                     bar.update()
-                    if last or self.step % every["sample_every"] == 0:
-                        self.write_samples(run)
-                    if last or self.step % every["checkpoint_every"] == 0:
-                        self.save(run)
+                    if due := self._due():
+                        with self.clock("other"):
+                            for write in due:
+                                write(run)
+                        bar.set_postfix(self._shown(), refresh=False)
+
+    def _due(self) -> list[Callable[[RunDirectory], None]]:
+        """What is to be written after this step, at the end of its interval or of the budget."""
+        every, last = self.config["train"], self.step == self.total_steps
+        writers = {
+            "log_every": self._log_interval,
+            "sample_every": self.write_samples,
+            "checkpoint_every": self.save,
+        }
+        return [write for key, write in writers.items() if last or self.step % every[key] == 0]
 
     def save(self, run: RunDirectory) -> None:
         """Write a checkpoint, the history up to it, and run.json.
@@ -250,11 +260,9 @@ class Training:
 
     def advance(self) -> None:
         """Take one training step; its metrics stay on the device."""
-        with self.clock("train"):
-            row = self._metrics[self.step % len(self._metrics)]
-            row.copy_(self.do_step())
-            self.step += 1
-            self.images += self.do_step.images
+        self._metrics[self.step % len(self._metrics)].copy_(self.do_step())
+        self.step += 1
+        self.images += self.do_step.images
 
     def _owes_score(self) -> bool:
         interval = self.config["eval"]["every"]
@@ -320,7 +328,7 @@ class Training:
         return f"last finite values (step {step}): {shown}"
 
     def _shown(self) -> dict[str, float]:
-        return dict(zip(("d_loss", "g_loss"), self.history[-1][3:5], strict=True))
+        return dict(zip(("d_loss", "g_loss"), self.history[-1][3:5], strict=True)) if self.history else {}
 
 
 def _widened(row: list[float]) -> list[float]:

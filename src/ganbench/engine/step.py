@@ -11,6 +11,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ganbench.data import Batches
 from ganbench.engine.capture import Captured
@@ -128,7 +129,9 @@ class Step:
 
     def _logits(self, real: Tensor, fake: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if not self.one_pass:
-            return self.discriminator(real, labels).float(), self.discriminator(fake, labels).float()
+            # Spectral norm iterates once an update (Miyato et al. 2018, algorithm 1), not once a pass.
+            with parametrize.cached():
+                return self.discriminator(real, labels).float(), self.discriminator(fake, labels).float()
         both = self.discriminator(torch.cat([real, fake]), torch.cat([labels, labels])).float()
         return both[: len(real)], both[len(real) :]
 
