@@ -62,6 +62,22 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
 
 
 @pytest.fixture(autouse=True)
+def on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU, even on a machine that has one, except where a test asks for `cuda`."""
+    if "cuda" not in request.fixturenames:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for processes that the test starts
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture
+def cuda() -> torch.device:
+    """The GPU; without one the test is skipped."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return torch.device("cuda", 0)
+
+
+@pytest.fixture(autouse=True)
 def cheap_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight sample images and no plots, except where a test asks for `real_pictures`."""
     if "real_pictures" not in request.fixturenames:

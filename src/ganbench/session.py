@@ -68,8 +68,8 @@ def train_run(config: Config, path: Path | None = None, records: Mapping[str, st
         Interrupted: a signal came; the run directory is consistent and resumable.
     """
     device = resolve_device(config["device"])
-    if device.index is not None and device.type == "cuda":
-        torch.cuda.set_device(device)  # streams and graphs are those of the current device
+    if device.type == "cuda":
+        torch.cuda.set_device(device.index or 0)  # that of a run before may be another
     check_recipe(config)
     require_logger(config["logger"])
     set_up(config["threads"], config["deterministic"])

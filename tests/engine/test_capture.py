@@ -42,7 +42,7 @@ class Operations(TorchDispatchMode):
 class HostRecording:
     """`capture.Recording` for the CPU, but that recording is the first run."""
 
-    def __init__(self, function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
+    def __init__(self, function: Callable[..., Tensor], inputs: Sequence[Tensor], stream: None) -> None:
         self._inputs = [tensor.clone() for tensor in inputs]
         with Operations() as operations:
             self._output = function(*self._inputs)
@@ -69,7 +69,8 @@ class HostRecording:
 @pytest.fixture
 def on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capture, "Recording", HostRecording)
-    monkeypatch.setattr(capture, "on_side_stream", lambda function, inputs: function(*inputs))
+    monkeypatch.setattr(capture, "on_stream", lambda stream, function, inputs: function(*inputs))
+    monkeypatch.setattr(Captured, "_stream", None)
 
 
 def rows(training: Training, steps: int) -> Tensor:
@@ -86,7 +87,7 @@ def test_a_recorded_step_trains_as_the_eager_one(
     eager = Training(config, digits, CPU)
     expected = rows(eager, WARM_UP_CALLS + 4)
     recorded = Training(config, digits, CPU)
-    recorded.do_step.captured = Captured(recorded.do_step._update_both)
+    recorded.do_step.captured = Captured(recorded.do_step._update_both, CPU)
     found = rows(recorded, WARM_UP_CALLS + 4)
     assert recorded.do_step.captured.recording is not None
     assert torch.equal(found, expected)
@@ -105,15 +106,24 @@ def test_a_batch_of_another_size_runs_eagerly_in_between(configure: Any, digits:
     config = configure("loss=bce", "train.batch_size=300", "train.drop_last=false")
     expected = rows(Training(config, digits, CPU), 12)
     training = Training(config, digits, CPU)
-    training.do_step.captured = Captured(training.do_step._update_both)
+    training.do_step.captured = Captured(training.do_step._update_both, CPU)
     assert torch.equal(rows(training, 12), expected)
+
+
+@pytest.mark.usefixtures("on_the_host")
+def test_the_whole_batch_is_recorded_whichever_comes_first(configure: Any, digits: Dataset) -> None:
+    """Three batches of 400 and a partial one of 97 an epoch, which is the fourth call."""
+    training = Training(configure("train.batch_size=400", "train.drop_last=false"), digits, CPU)
+    training.do_step.captured = captured = Captured(training.do_step._update_both, CPU)
+    rows(training, 6)
+    assert captured.recording is not None and captured.recording.fits([torch.zeros(400)])
 
 
 @pytest.mark.usefixtures("on_the_host")
 def test_a_restored_training_is_recorded_anew(configure: Any, digits: Dataset) -> None:
     config = configure("loss=bce")
     training = Training(config, digits, CPU)
-    training.do_step.captured = captured = Captured(training.do_step._update_both)
+    training.do_step.captured = captured = Captured(training.do_step._update_both, CPU)
     rows(training, WARM_UP_CALLS + 1)
     state = copy.deepcopy(training.state_dict())
     expected = rows(training, 6)
@@ -122,6 +132,7 @@ def test_a_restored_training_is_recorded_anew(configure: Any, digits: Dataset) -
     assert torch.equal(rows(training, 6), expected)
 
 
+@pytest.mark.usefixtures("on_the_host")
 def test_what_cannot_be_recorded_goes_on_eagerly_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -129,8 +140,7 @@ def test_what_cannot_be_recorded_goes_on_eagerly_and_says_so_once(
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     monkeypatch.setattr(capture, "Recording", refuse)
-    monkeypatch.setattr(capture, "on_side_stream", lambda function, inputs: function(*inputs))
-    double = Captured(lambda x: 2 * x)
+    double = Captured(lambda x: 2 * x, CPU)
     assert [int(double(torch.tensor(n))) for n in range(6)] == [0, 2, 4, 6, 8, 10]
     (warning,) = caplog.messages
     assert warning.endswith("(operation not permitted when stream is capturing); eager it is")
@@ -138,3 +148,24 @@ def test_what_cannot_be_recorded_goes_on_eagerly_and_says_so_once(
 
 def test_the_cpu_records_nothing(configure: Any, digits: Dataset) -> None:
     assert Training(configure("loss=bce"), digits, CPU).do_step.captured is None
+
+
+def test_a_broken_recording_leaves_the_device_usable(cuda: torch.device) -> None:
+    """Reading a value breaks a recording off in CUDA itself."""
+    double = Captured(lambda x: 2 * x + 0 * torch.randn_like(x) * x.sum().item(), cuda)
+    inputs = [torch.full((3,), float(n), device=cuda) for n in range(6)]
+    assert [double(x).sum().item() for x in inputs] == [0, 6, 12, 18, 24, 30]
+    assert double.recording is None
+    torch.randn(1, device=cuda)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_graph_trains_as_eager_steps(
+    loss: str, cuda: torch.device, configure: Any, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The graph alone, without a compiler."""
+    monkeypatch.setattr("ganbench.engine.step.compiler_works", lambda device: False)
+    expected = rows(Training(configure(f"loss={loss}"), digits, cuda), WARM_UP_CALLS + 6)
+    recorded = Training(configure(f"loss={loss}", "compile=true"), digits, cuda)
+    assert torch.allclose(rows(recorded, WARM_UP_CALLS + 6), expected, rtol=1e-5, atol=1e-5)
+    assert recorded.do_step.execution == "graph"

@@ -18,7 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ganbench.engine import checkpoint
 from ganbench.engine.clock import Clock
 from ganbench.engine.device import resolve_device, set_up, usable_cores
-from ganbench.engine.gan import GAN, norms_of
+from ganbench.engine.gan import GAN, can_be_captured, norms_of, on_this_machine
 from ganbench.engine.images import PADDING, grid, png
 from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError
@@ -214,6 +214,38 @@ def test_learning_rates_of_the_two_networks(gan_of: Callable[..., GAN]) -> None:
     rates = [gan.d_opt.param_groups[0]["lr"], gan.g_opt.param_groups[0]["lr"]]
     assert rates == [4e-4, 1e-4]
     assert gan.d_opt.param_groups[0]["betas"] in ([0.5, 0.999], (0.5, 0.999))
+
+
+@pytest.mark.parametrize("name", ["Adam", "RMSprop"])
+def test_an_optimiser_moves_between_machines(name: str) -> None:
+    """One for a CUDA graph leaves a state that a plain one goes on from, with its own kernels."""
+
+    def build(**kernels: bool) -> torch.optim.Optimizer:
+        weight = nn.Parameter(torch.ones(3))
+        weight.grad = torch.full((3,), 0.5)
+        return getattr(torch.optim, name)([weight], lr=0.1, **kernels)
+
+    plain, there = build(), build()
+    for optimizer in (plain, there):
+        optimizer.step()
+    state = there.state_dict()
+    state["param_groups"] = [{**group, "capturable": True} for group in state["param_groups"]]
+    here = build(foreach=True)
+    here.param_groups[0]["params"][0].data.copy_(plain.param_groups[0]["params"][0].data)
+    here.load_state_dict(on_this_machine(here, state))
+    assert not here.param_groups[0]["capturable"] and here.param_groups[0]["foreach"]
+    plain.step()
+    here.step()
+    assert torch.allclose(here.param_groups[0]["params"][0], plain.param_groups[0]["params"][0])
+
+
+def test_what_a_graph_may_hold() -> None:
+    weights = [nn.Parameter(torch.ones(1))]
+    optim = torch.optim
+    assert can_be_captured(optim.SGD(weights, lr=1.0, momentum=0.9))
+    assert can_be_captured(optim.Adam(weights, lr=1.0, capturable=True))
+    assert not can_be_captured(optim.Adam(weights, lr=1.0))
+    assert not can_be_captured(optim.Adagrad(weights, lr=1.0))
 
 
 def test_latents_are_standard_normal(gan_of: Callable[..., GAN]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -14,56 +17,87 @@ log = logging.getLogger(__name__)
 
 WARM_UP_CALLS = 3
 
+_broken: list[torch.cuda.CUDAGraph] = []
+"""Graphs whose recording failed: torch's allocator still points to them, and to record another is unsafe."""
+
 
 class Captured:
-    """A function of tensors on the current CUDA device, recorded once and then replayed.
+    """A function of tensors on a CUDA device, recorded once and then replayed.
 
     The function must be work of the device alone: all that differs between calls is in its inputs, in tensors
-    that it changes in place and in the device's random state. Its first calls run eagerly on a stream of
-    their own, where optimisers make their state and kernels are chosen; inputs of other shapes than the
-    recorded ones (an epoch's last, partial batch) run eagerly, too. A replay always returns the same tensor:
-    read it before the next call.
+    that it changes in place and in the device's random state. Its first calls with inputs of the same shapes
+    run eagerly on the stream that records them later; there optimisers make their state and kernels are
+    chosen. Inputs of other shapes than the recorded ones (an epoch's last, partial batch) run eagerly, too. A
+    replay always returns the same tensor: read it before the next call.
 
     A function that cannot be recorded goes on eagerly, and a warning says so once.
     """
 
-    def __init__(self, function: Callable[..., Tensor]) -> None:
+    def __init__(self, function: Callable[..., Tensor], device: torch.device) -> None:
         self.function = function
-        self.calls = 0
+        self.device = device
         self.recording: Recording | None = None
+        self._calls: Counter[tuple[torch.Size, ...]] = Counter()
         self._refused = False
+
+    @cached_property
+    def _stream(self) -> torch.cuda.Stream:
+        # Our own, not torch's for all graphs: that one belongs to the device which records first.
+        return torch.cuda.Stream(self.device)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """The function's result for `inputs`."""
-        self.calls += 1
-        if self.calls <= WARM_UP_CALLS:
-            return on_side_stream(self.function, inputs)
+        shapes = tuple(tensor.shape for tensor in inputs)
+        self._calls[shapes] += 1
         if self.recording is None and not self._refused:
+            if self._calls[shapes] <= WARM_UP_CALLS:
+                return on_stream(self._stream, self.function, inputs)
             self._record(inputs)
         if self.recording is None or not self.recording.fits(inputs):
             return self.function(*inputs)
         return self.recording.replay(inputs)
 
     def _record(self, inputs: Sequence[Tensor]) -> None:
+        gc.collect()  # a graph of an earlier run must not be torn down in the middle of this recording
         try:
-            self.recording = Recording(self.function, inputs)
-        except RuntimeError as error:
+            self.recording = Recording(self.function, inputs, self._stream)
+        except (RuntimeError, KeyError) as error:  # of optimisers: those that torch lets nobody capture
             self._refused = True
             log.warning("compile=true: no CUDA graph of the step (%s); eager it is", first_line(error))
 
     def forget(self) -> None:
         """Record anew: after tensors that the function changes were replaced, not changed in place."""
-        self.calls, self.recording = 0, None
+        self._calls.clear()
+        self.recording = None
 
 
 class Recording:
-    """One call of a function as a CUDA graph, on copies of the inputs whose place in memory stays."""
+    """One call of a function as a CUDA graph, on copies of the inputs whose place in memory stays.
 
-    def __init__(self, function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
+    Raises:
+        RuntimeError: it cannot be recorded; random numbers and streams are as they were.
+    """
+
+    def __init__(
+        self, function: Callable[..., Tensor], inputs: Sequence[Tensor], stream: torch.cuda.Stream
+    ) -> None:
+        if _broken:
+            raise RuntimeError("an earlier recording failed in this process")
         self._inputs = [tensor.clone() for tensor in inputs]
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._output = function(*self._inputs)
+        # A recording that CUDA itself breaks off leaves, in torch before 2.15, its stream current and the
+        # generator of random numbers refusing every draw: both are put back by hand.
+        before = torch.cuda.current_stream(stream.device)
+        generator = torch.cuda.default_generators[stream.device.index]
+        numbers = generator.clone_state()
+        try:
+            with torch.cuda.graph(self._graph, stream=stream):
+                self._output = function(*self._inputs)
+        except BaseException:
+            _broken.append(self._graph)
+            torch.cuda.set_stream(before)
+            generator.graphsafe_set_state(numbers)
+            raise
 
     def fits(self, inputs: Sequence[Tensor]) -> bool:
         """Whether `inputs` have the recorded shapes."""
@@ -77,11 +111,11 @@ class Recording:
         return self._output
 
 
-def on_side_stream(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
+def on_stream(stream: torch.cuda.Stream, function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
     """Call `function` on another stream than the default one, which CUDA asks of what is recorded later."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
+    current = torch.cuda.current_stream(stream.device)
+    stream.wait_stream(current)
     with torch.cuda.stream(stream):
         output = function(*inputs)
-    torch.cuda.current_stream().wait_stream(stream)
+    current.wait_stream(stream)
     return output

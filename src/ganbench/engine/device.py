@@ -44,8 +44,8 @@ def resolve_device(name: str) -> torch.device:
 def set_up(threads: int | None, deterministic: bool) -> None:
     """Set the process's thread count and kernel choice for one run."""
     torch.set_num_threads(threads or usable_cores())
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # cuBLAS and torch read it once, at the first matrix product of the process: a later run may need it.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
     # Without this cuDNN may choose other kernels from run to run; with it, it costs the autotuner.
     torch.backends.cudnn.benchmark = not deterministic
@@ -87,10 +87,15 @@ def compiler_works(device: torch.device) -> bool:
     try:
         torch.compile(torch.relu)(torch.zeros(2, device=device))
     except Exception as error:  # each backend fails in its own way without its compiler
-        kind, reason = type(error).__name__, first_line(error)
-        log.warning("compile=true: no working compiler (%s: %s); eager it is", kind, reason)
+        log.warning("compile=true: no working compiler (%s); eager it is", compiler_error(error))
         return False
     return True
+
+
+def compiler_error(error: Exception) -> str:
+    """What a compiler says, in a line: of torch's wrapping, the error within."""
+    cause = getattr(error, "inner_exception", None) or error
+    return f"{type(cause).__name__}: {first_line(cause)}"
 
 
 def float32(device: torch.device) -> AbstractContextManager[None]:

@@ -260,7 +260,7 @@ def _optimizer(
     accepted = inspect.signature(resolve_target(node["_target_"])).parameters
     # One kernel instead of a dozen a parameter; the default chooses it on no device.
     alternatives = {"fused", "foreach", "differentiable"}
-    if "fused" in accepted and not alternatives & node.keys() and device.type in ("cpu", "cuda"):
+    if "fused" in accepted and not alternatives & node.keys() and _has_fused(node["_target_"], device):
         extra["fused"] = True
     # Its step count has to live on the device for a graph to raise it.
     if captured and "capturable" in accepted and "capturable" not in node:
@@ -269,6 +269,25 @@ def _optimizer(
         return instantiate({**node, "lr": lr}, params=list(parameters), **extra)
     except (TypeError, ValueError, IndexError, RuntimeError) as error:
         raise ConfigError(f"loss.optimizer: {node['_target_']} refuses its values: {error}") from error
+
+
+def _has_fused(target: str, device: torch.device) -> bool:
+    """Whether every version of torch has on `device` the fused kernel of optimisers that take ``fused``."""
+    on_cuda = ("torch.optim.Adam", "torch.optim.AdamW", "torch.optim.SGD")
+    return device.type == "cpu" or (device.type == "cuda" and target in on_cuda)
+
+
+def can_be_captured(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a CUDA graph may hold its steps: all that changes from one to the next is on the device."""
+    return isinstance(optimizer, torch.optim.SGD) or all(
+        group.get("capturable") for group in optimizer.param_groups
+    )
+
+
+def on_this_machine(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """A saved state of an optimiser with the kernels of this one: a run may move between CPU and GPU."""
+    own = {k: optimizer.defaults[k] for k in ("fused", "foreach", "capturable") if k in optimizer.defaults}
+    return {**state, "param_groups": [{**group, **own} for group in state["param_groups"]]}
 
 
 def _require_finite(node: Config) -> None:

@@ -21,7 +21,7 @@ def grid(images: Tensor, columns: int) -> Tensor:
         255,
         dtype=torch.uint8,
     )
-    for index, image in enumerate(images):
+    for index, image in enumerate(images.cpu()):
         top = index // columns * cell_height + PADDING
         left = index % columns * cell_width + PADDING
         sheet[:, top : top + height, left : left + width] = image

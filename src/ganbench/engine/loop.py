@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -16,9 +17,10 @@ from ganbench.config import Config, identity
 from ganbench.data import Batches, Dataset, to_uint8
 from ganbench.engine import checkpoint
 from ganbench.engine.clock import Clock
+from ganbench.engine.device import compiler_error
 from ganbench.engine.diagnostics import Diagnostics
 from ganbench.engine.diversity import diversity, probe_inputs, real_distance
-from ganbench.engine.gan import build_gan, build_loss
+from ganbench.engine.gan import build_gan, build_loss, on_this_machine
 from ganbench.engine.images import grid, png, square_grid
 from ganbench.engine.loggers import Logger
 from ganbench.engine.remedies import generator_objective
@@ -55,6 +57,8 @@ class Training:
         self.config = config
         self.config_hash = identity(config)
         self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         torch.manual_seed(config["seed"])
         self.gan = build_gan(config, device)
         train, loss = config["train"], config["loss"]
@@ -97,6 +101,7 @@ class Training:
             DivergedError: within one logging interval of the first non-finite value.
             Interrupted: a signal came; the state is that after a whole step.
         """
+        self.warm_up()
         if self.step == 0:
             self.write_samples(run)
         total, begun = self.total_steps, self.step
@@ -125,6 +130,21 @@ class Training:
                             for write in due:
                                 write(run)
                         bar.set_postfix(self._shown(), refresh=False)
+
+    def warm_up(self) -> None:
+        """Have the networks compiled, by a step that is then undone: no time of training, and no step of it.
+
+        Networks that no compiler takes are run eagerly, and a warning says so.
+        """
+        if not self.do_step.compiled:
+            return
+        state = copy.deepcopy(self.state_dict())
+        try:
+            self.do_step()
+        except Exception as error:  # each backend fails in its own way
+            log.warning("compile=true: the networks do not compile (%s); eager it is", compiler_error(error))
+            self.do_step.run_eagerly()
+        self._load(state)
 
     def _due(self) -> list[Callable[[RunDirectory], None]]:
         """What is to be written after this step, at the end of its interval or of the budget."""
@@ -230,6 +250,8 @@ class Training:
         """
         try:
             self._load(state)
+        except torch.OutOfMemoryError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(
@@ -243,7 +265,8 @@ class Training:
         if any(len(row) != len(HISTORY_COLUMNS) for row in history):
             raise ValueError("its history has other columns")
         for name, part in self.gan.parts().items():
-            part.load_state_dict(state[name])
+            optimizer = isinstance(part, torch.optim.Optimizer)
+            part.load_state_dict(on_this_machine(part, state[name]) if optimizer else state[name])
         if self.do_step.captured:
             self.do_step.captured.forget()  # optimisers replace their state when they load one
         self.batches.load_state_dict(state["batches"])
@@ -273,8 +296,7 @@ class Training:
 
     def _log_interval(self, run: RunDirectory) -> None:
         """Fetch the interval's metrics from the device, once, and add their means to the history."""
-        self._require_finite()
-        rows = self._interval().double()
+        rows = self._require_finite().double()
         seconds = round(self.clock.read()["train"], 6)
         varied = diversity(self.generate(*self._probe), self._real_distance)
         self.history.append([self.step, self.images, seconds, *rows.mean(dim=0).tolist(), varied])
@@ -302,7 +324,8 @@ class Training:
     def _steps_since_logged(self) -> int:
         return (self.step - 1) % len(self._metrics) + 1 if self.step else 0
 
-    def _require_finite(self) -> None:
+    def _require_finite(self) -> Tensor:
+        """Metrics of the steps since the last logged one, held to be numbers, and so are the weights."""
         rows = self._interval()
         bad = (~rows.isfinite()).any(dim=1).nonzero().flatten().tolist()
         first = self.step - len(rows) + 1
@@ -315,6 +338,7 @@ class Training:
         parameters = [*self.gan.generator.parameters(), *self.gan.discriminator.parameters()]
         if not torch.nn.utils.get_total_norm([p.detach() for p in parameters]).isfinite():
             raise DivergedError(self.step, f"a weight is not finite; {self._last_finite(rows, len(rows))}")
+        return rows
 
     def _last_finite(self, rows: Tensor, index: int) -> str:
         """The values before row `index` of the interval, in words."""

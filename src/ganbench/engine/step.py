@@ -5,7 +5,9 @@ No branch here depends on the name of a loss, model or dataset, and nothing leav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,9 +18,13 @@ from torch.nn.utils import parametrize
 from ganbench.data import Batches
 from ganbench.engine.capture import Captured
 from ganbench.engine.device import autocast, compiler_works, float32
-from ganbench.engine.gan import GAN, norms_of
+from ganbench.engine.gan import GAN, can_be_captured, norms_of
 from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, compares_samples, pack
 from ganbench.losses import Loss
+
+log = logging.getLogger(__name__)
+
+Network = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass
@@ -42,25 +48,45 @@ class Step:
     objective: GeneratorObjective | None = None
 
     def __post_init__(self) -> None:
-        self.generator: Callable[[Tensor, Tensor], Tensor] = self.gan.generator
-        self.discriminator: Callable[[Tensor, Tensor], Tensor] = self.gan.discriminator
-        self.compiled = self.compile and compiler_works(self.device)
-        if self.compiled:
-            self.generator, self.discriminator = map(torch.compile, (self.generator, self.discriminator))
         network = self.gan.discriminator
         # Batch norm would let real and fake images see each other's statistics,
         self.one_pass = "batch" not in norms_of(network) and not compares_samples(network)
         # and the fakes of one critic update those of the others.
         self.g_one_pass = "batch" not in norms_of(self.gan.generator)
         self.g_objective = self.objective or Adversarial(self.loss)
-        # Other objectives look into the network or change its weights: not in its compiled form.
-        self.g_critic = self.discriminator if isinstance(self.g_objective, Adversarial) else network
         self.g_parameters = list(self.gan.generator.parameters())
         self.d_parameters = list(self.gan.discriminator.parameters())
         self.d_loss = self.loss.d_loss if self.d_loss_weight == 1 else self._weighted_d_loss
-        graphs = self.compile and self.device.type == "cuda"
-        self.captured = Captured(self._update_both) if graphs else None
+        self.captured = Captured(self._update_both, self.device) if self._may_capture() else None
         self.images = 0
+        self.run_eagerly()
+        if self.compile and compiler_works(self.device):
+            self._compile()
+
+    def run_eagerly(self) -> None:
+        """Use the networks as they are."""
+        self.compiled = False
+        self.generator: Network = self.gan.generator
+        self.discriminator: Network = self.gan.discriminator
+        self.g_critic: Network = self.gan.discriminator
+
+    def _compile(self) -> None:
+        """Use compiled networks; they are compiled when they are first called, for each shape anew."""
+        torch.compiler.reset()  # what earlier runs of the process compiled counts towards torch's limit
+        self.compiled = True
+        self.generator = torch.compile(self.gan.generator, dynamic=False)
+        self.discriminator = torch.compile(self.gan.discriminator, dynamic=False)
+        # Other objectives look into the network or change its weights: not in its compiled form.
+        if isinstance(self.g_objective, Adversarial):
+            self.g_critic = self.discriminator
+
+    def _may_capture(self) -> bool:
+        if not self.compile or self.device.type != "cuda":
+            return False
+        names = {type(o).__name__ for o in (self.gan.d_opt, self.gan.g_opt) if not can_be_captured(o)}
+        for name in names:
+            log.warning("compile=true: no CUDA graph of the step (torch's %s allows none)", name)
+        return not names
 
     @property
     def execution(self) -> str:
@@ -136,9 +162,12 @@ class Step:
         return both[: len(real)], both[len(real) :]
 
     def _update_generator(self, real: Batch, fake: Batch) -> list[Tensor]:
-        with autocast(self.device, self.precision):
-            g_loss = self.g_objective(self.g_critic, real, fake)
-        return [g_loss.detach(), self._update(self.gan.g_opt, g_loss, self.g_parameters)]
+        # A compiled network's backward computes all gradients that its parameters ask for, wanted or not.
+        compiled = self.g_critic is not self.gan.discriminator
+        with frozen(self.d_parameters if compiled else []):
+            with autocast(self.device, self.precision):
+                g_loss = self.g_objective(self.g_critic, real, fake)
+            return [g_loss.detach(), self._update(self.gan.g_opt, g_loss, self.g_parameters)]
 
     @staticmethod
     def _update(
@@ -156,3 +185,16 @@ class Step:
         d_loss, penalty, d_real, d_fake, accuracy, d_norm = d_metrics
         g_loss, g_norm = g_metrics
         return [d_loss, g_loss, penalty, d_real, d_fake, accuracy, d_norm, g_norm]
+
+
+@contextmanager
+def frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Have the parameters ask for no gradient in this block."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

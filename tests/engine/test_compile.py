@@ -1,0 +1,77 @@
+"""compile=true: the same training, and without a compiler that takes the networks the plain one."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from ganbench.data import Dataset
+from ganbench.engine.loop import Training
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's tracing and differentiation, but no code generation: seconds instead of minutes."""
+    monkeypatch.setattr("ganbench.engine.step.compiler_works", lambda device: True)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+
+
+def rows(training: Training, steps: int) -> Tensor:
+    training.warm_up()
+    return torch.stack([training.do_step().clone() for _ in range(steps)])
+
+
+@pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.parametrize(
+    "model, loss", [("mlp", "bce"), ("mlp", "sn_hinge"), ("mlp", "wgan_gp"), ("dcgan", "bce")]
+)
+def test_compiled_networks_train_as_plain_ones(
+    model: str, loss: str, configure: Any, digits: Dataset
+) -> None:
+    recipe = (f"model={model}", f"loss={loss}")
+    expected = rows(Training(configure(*recipe), digits, CPU), 10)
+    training = Training(configure(*recipe, "compile=true"), digits, CPU)
+    assert torch.allclose(rows(training, 10), expected, rtol=1e-5, atol=1e-5)
+    assert training.do_step.execution == "compiled"
+    assert all(p.requires_grad for p in training.gan.discriminator.parameters())
+
+
+@pytest.mark.usefixtures("quick_compiler")
+def test_the_warm_up_leaves_no_trace(configure: Any, digits: Dataset) -> None:
+    training = Training(configure("loss=sn_hinge", "compile=true", "remedy.ema_decay=0.9"), digits, CPU)
+    before = copy.deepcopy(training.state_dict())
+    training.warm_up()
+    after = training.state_dict()
+    assert training.clock.read()["train"] == before.pop("seconds")["train"] == 0
+    for name, value in before.items():
+        for a, b in zip(tree_leaves(value), tree_leaves(after[name]), strict=True):
+            assert torch.equal(a, b) if isinstance(a, Tensor) else a == b, name
+
+
+def test_networks_that_do_not_compile_run_plainly_and_it_is_said(
+    configure: Any, digits: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(network: torch.nn.Module, **options: Any) -> Any:
+        def call(*inputs: Tensor) -> Tensor:
+            raise RuntimeError("no kernel for this layer\nand a long trace")
+
+        return call
+
+    monkeypatch.setattr("ganbench.engine.step.compiler_works", lambda device: True)
+    expected = rows(Training(configure(), digits, CPU), 3)
+    monkeypatch.setattr(torch, "compile", refuse)
+    training = Training(configure("compile=true"), digits, CPU)
+    assert torch.equal(rows(training, 3), expected)
+    assert training.do_step.execution == "eager"
+    (warning,) = caplog.messages
+    assert warning == (
+        "compile=true: the networks do not compile (RuntimeError: no kernel for this layer); eager it is"
+    )
