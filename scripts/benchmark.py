@@ -8,9 +8,10 @@
 Three ways train the same networks with the same batch size on the same real images, in turn, several
 times over: `notebook` (torchvision dataset with ToTensor and Normalize behind a DataLoader, `.item()` after
 every step, fakes of the D step made with gradients), `float32` (our loop), and `fast` (our loop with
-`precision=bfloat16`, where the processor has it). The notebook's networks are ours in torch's own modules
-(PixelShuffle, a transposed convolution of z, Dropout). Times are medians of the repeats, ratios medians of
-each repeat's ratios.
+`precision=bfloat16`, where the processor has it); on CUDA both of ours with `compile=true`. The notebook's
+networks are ours in torch's own modules (PixelShuffle, a transposed convolution of z, Dropout). Times are
+medians of the repeats, ratios medians of each repeat's ratios. MB are the parameters, their gradients and
+optimiser states, each read and written once an update.
 """
 
 from __future__ import annotations
@@ -76,10 +77,10 @@ def main() -> None:
     peaks = {precision: measure_peak(device, precision) for precision in {"float32", fast}}
     print(describe_machine(device, peaks))
     print(
-        "| case | GFLOP/step | floor ms | notebook ms | float32 ms | fast ms | notebook/float32 | "
+        "| case | GFLOP/step | MB/step | floor ms | notebook ms | float32 ms | fast ms | notebook/float32 | "
         "notebook/fast | fast/floor | images/s |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for case in arguments.cases:
         print(measure(case, arguments, dataset, device, fast, peaks[fast]), flush=True)
 
@@ -118,7 +119,7 @@ def measure(
     ratios = " | ".join(f"{ratio:.2f}×" for ratio in speedups(rounds))
     shown = config["train"]["batch_size"] * config["loss"]["n_critic"]
     return (
-        f"| {case} | {flops / 1e9:.2f} | {milliseconds} | {ratios} | "
+        f"| {case} | {flops / 1e9:.2f} | {moved / 1e6:.0f} | {milliseconds} | {ratios} | "
         f"{quick / floor:.1f}× | {shown / quick:,.0f} |"
     )
 
@@ -129,7 +130,9 @@ def compare(
     """Seconds per step of each way, a row a round in which each has its turn."""
     counts = {}
     for name, step in ways.items():
-        one = timed(step, 2, device)  # the warm-up as well
+        trial = 10 if device.type == "cuda" else 1
+        timed(step, trial, device)  # kernels are chosen, a graph is recorded
+        one = timed(step, 2 * trial, device)
         counts[name] = arguments.steps or max(2, round(arguments.seconds / one))
     return [
         [timed(step, counts[name], device) for name, step in ways.items()] for _ in range(arguments.repeats)
@@ -156,8 +159,10 @@ def timed(step: Callable[[], None], count: int, device: torch.device) -> float:
 
 
 def our_step(config: Config, dataset: Dataset, device: torch.device, precision: str) -> Callable[[], None]:
-    """One step of our loop, its bookkeeping included."""
-    training = Training({**config, "precision": precision}, dataset, device)
+    """One step of our loop, its bookkeeping included; on CUDA with compile=true."""
+    way = {"precision": precision, "compile": device.type == "cuda"}
+    training = Training({**config, **way}, dataset, device)
+    training.warm_up()
     return training.advance
 
 
@@ -326,11 +331,12 @@ def seconds_of(command: list[str]) -> float:
 def measure_peak(device: torch.device, precision: str, size: int = 2048, copies: int = 1 << 28) -> Peak:
     """The best of five: a size×size matrix product and a copy of `copies` bytes, read and written."""
     dtype = getattr(torch, precision)
+    size, count = (4 * size, 20) if device.type == "cuda" else (size, 4)
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     source = torch.empty(copies, dtype=torch.uint8, device=device).random_()
     target = torch.empty_like(source)
-    product = min(timed(lambda: torch.mm(left, right), 4, device) for _ in range(5))
-    copy = min(timed(lambda: target.copy_(source), 2, device) for _ in range(5))
+    product = min(timed(lambda: torch.mm(left, right), count, device) for _ in range(5))
+    copy = min(timed(lambda: target.copy_(source), count // 2, device) for _ in range(5))
     return Peak(2 * size**3 / product, 2 * copies / copy)
 
 

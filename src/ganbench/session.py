@@ -25,7 +25,7 @@ from ganbench import runs
 from ganbench.config import Config
 from ganbench.data import Dataset, build_dataset
 from ganbench.engine.checkpoint import load_latest
-from ganbench.engine.device import resolve_device, set_up
+from ganbench.engine.device import native_precision, resolve_device, set_up
 from ganbench.engine.gan import check_recipe
 from ganbench.engine.loggers import open_logger, require_logger
 from ganbench.engine.loop import DivergedError, Training
@@ -73,6 +73,8 @@ def train_run(config: Config, path: Path | None = None, records: Mapping[str, st
     check_recipe(config)
     require_logger(config["logger"])
     set_up(config["threads"], config["deterministic"])
+    if config["precision"] == "bfloat16" and native_precision(config["device"]) == "float32":
+        log.warning("precision=bfloat16: %s has none in hardware; float32 is faster here", device)
     if path is not None:
         _require_own(path)
     path = path or run_path(config)

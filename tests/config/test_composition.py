@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ganbench import runs
-from ganbench.config import BUDGETS, compose, validate
+from ganbench.config import BUDGETS, compose, identity, validate
 from ganbench.engine.gan import check_recipe
 from ganbench.errors import ConfigError
 from ganbench.session import train_run
@@ -96,3 +96,13 @@ def test_unknown_options_are_configuration_errors_from_python_too() -> None:
     for overrides in (["loss=nope"], ["nope=1"], ["loss"]):
         with pytest.raises(ConfigError):
             compose(overrides)
+
+
+@pytest.mark.parametrize("native", ["float32", "bfloat16"])
+def test_auto_precision_is_settled_before_the_run_has_a_name(
+    native: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganbench.engine.device.native_precision", lambda device: native)
+    chosen = compose(["precision=auto"])
+    assert chosen == compose([f"precision={native}"])
+    assert identity(chosen) == identity(compose([f"precision={native}"]))

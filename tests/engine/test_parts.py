@@ -17,7 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ganbench.engine import checkpoint
 from ganbench.engine.clock import Clock
-from ganbench.engine.device import resolve_device, set_up, usable_cores
+from ganbench.engine.device import native_precision, resolve_device, set_up, usable_cores
 from ganbench.engine.gan import GAN, can_be_captured, norms_of, on_this_machine
 from ganbench.engine.images import PADDING, grid, png
 from ganbench.engine.signals import Interrupted, StopSignals
@@ -42,6 +42,17 @@ def test_device_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_device("auto").type == "cuda" and resolve_device("cuda:1").index == 1
     with pytest.raises(ConfigError, match="device=cuda:2: asked for, but this machine has 2 CUDA devices"):
         resolve_device("cuda:2")
+
+
+def test_native_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    for native, precision in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr("ganbench.engine.device.has_native_bfloat16", lambda native=native: native)
+        assert native_precision("cpu") == precision
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for capability, precision in (((9, 0), "bfloat16"), ((7, 5), "float32")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
+        assert native_precision("auto") == precision
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "CPU", "cuda:", "cuda:x", "cpu:0", "cuda:-1"])

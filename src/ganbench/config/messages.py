@@ -18,7 +18,9 @@ def hydra_message(error: Exception) -> str:
     text = str(error).split("Config search path:")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     message = lines[0] if lines else type(error).__name__
-    if "Available options in" in text:
+    if "Could not find 'experiment/" in message:
+        message += _experiments(message.split("'experiment/")[1].split("'")[0])
+    elif "Available options in" in text:
         at = next(i for i, line in enumerate(lines) if line.startswith("Available options in"))
         message += f". {lines[at]} {', '.join(lines[at + 1 :])}"
         if "hydra/launcher/joblib" in message:
@@ -28,6 +30,14 @@ def hydra_message(error: Exception) -> str:
     elif len(lines) > 1:
         message = "; ".join(lines)
     return message
+
+
+def _experiments(wanted: str) -> str:
+    """The one that was meant, if one is close, and where to look: Hydra names none that is in a folder."""
+    from ganbench.config.groups import group_names
+
+    close = difflib.get_close_matches(wanted, group_names("experiment"), n=1)
+    return (f". Did you mean {close[0]}?" if close else ".") + " All of them: ganbench list experiment"
 
 
 def _way_out(message: str, hints: list[str]) -> str:

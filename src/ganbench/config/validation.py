@@ -131,7 +131,7 @@ _POSITIVE = (
 )
 
 _ONE_OF = {
-    "precision": ("float32", "bfloat16"),
+    "precision": ("float32", "bfloat16", "auto"),
     "logger": LOGGERS,
     "eval.extractor": EXTRACTORS,
     "eval.reference_split": ("test", "train"),

@@ -75,6 +75,18 @@ def has_native_bfloat16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def native_precision(name: str) -> str:
+    """``bfloat16`` where the device called `name` multiplies it in hardware, else ``float32``.
+
+    Raises:
+        ConfigError: as `resolve_device`.
+    """
+    device = resolve_device(name)
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float32"
+    return "bfloat16" if device.type == "cpu" and has_native_bfloat16() else "float32"
+
+
 def memory_format(device: torch.device, precision: str) -> torch.memory_format:
     """The layout in which convolutions are fastest: channels last, but for float32 on a CPU."""
     plain = device.type != "cuda" and precision == "float32"

@@ -47,7 +47,7 @@ class Collapse(Failure):
     """The generator makes few different images: all nearly alike, ever fewer, or of a few classes only."""
 
     name = "collapse"
-    fix = "loss.d_lr=2e-4 loss.g_lr=2e-4 'loss.optimizer.betas=[0.5,0.999]'"
+    fix = "lower loss.d_lr and loss.g_lr, alike; for Adam 2e-4 with 'loss.optimizer.betas=[0.5,0.999]'"
 
     warm_up: int = 1000
     """Steps before which every generator makes one blob: healthy MLPs on MNIST stay at 0.17 until then."""
@@ -161,7 +161,7 @@ class Oscillation(Failure):
     """The logit gap swings: discriminator and generator overtake each other again and again."""
 
     name = "oscillation"
-    fix = "a lower loss.d_lr and loss.g_lr, and 'loss.optimizer.betas=[0.5,0.999]' (less momentum)"
+    fix = "a lower loss.d_lr and loss.g_lr; for Adam with 'loss.optimizer.betas=[0.5,0.999]' (less momentum)"
 
     lasting: int = 1000
     swing: float = 0.5

@@ -173,7 +173,8 @@ def check_networks(config: Config) -> set[str]:
         if images != image_shape:
             raise ConfigError(
                 f"dataset.image_size={size}: model {config['model']['name']} makes images of shape "
-                f"{images[1:]}, the dataset's are {image_shape[1:]}; use another model or size"
+                f"{images[1:]}, the dataset's are {image_shape[1:]}; use dataset.image_size={images[-1]} or "
+                "another model"
             )
         packed = (2, channels * config["remedy"]["pack"], size, size)
         tap = Tap(networks["discriminator"])

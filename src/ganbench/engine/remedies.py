@@ -257,9 +257,10 @@ def check_remedies(config: Config, loss: Loss) -> None:
         )
     for name, size in batch_sizes(config).items():
         if size % count:
+            dropped = "" if config["train"]["drop_last"] else ", and train.drop_last=true"
             raise ConfigError(
                 f"remedy.pack={count}: {name} has {size} images, which are no whole packs; use a "
-                f"train.batch_size that {count} divides, and train.drop_last=true"
+                f"train.batch_size that {count} divides{dropped}"
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 from ganbench.report.columns import finite
 from ganbench.report.protocol import AXES, nearest
@@ -75,7 +76,16 @@ def _absent(table: Table) -> list[str]:
 def machines(table: Table) -> set[str]:
     """Where the runs that count were trained."""
     infos = [pick.run.info for row in table.rows for pick in row.picks.values()]
-    return {f"{clean(info.get('device'))} of {clean(info.get('host'))}" for info in infos}
+    return {_machine(info) for info in infos}
+
+
+def _machine(info: Mapping[str, Any]) -> str:
+    """Device, name, cores and threads; a host that is no mapping is told as it stands."""
+    device, host = clean(info.get("device")), info.get("host")
+    if not isinstance(host, Mapping):
+        return f"{device} of {clean(host)}"
+    counts = [f"{clean(host[key])} {key}" for key in ("cores", "threads") if host.get(key) is not None]
+    return f"{device} of {clean(host.get('name'))}" + (f" with {', '.join(counts)}" if counts else "")
 
 
 def remark_protocols(tables: Sequence[Table]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,6 +90,7 @@ def tidy_row(run: Run, pick: Pick | None) -> TidyRow:
     if pick:
         row["kid_std"] = finite(record["values"].get("kid_std"))
         row["is_std"] = finite(record["values"].get("is_std"))
+        row |= _by_class(record.get("per_class"))
         flat = flatten(record["protocol"])
         row["extractor"], row["split"] = flat.get("extractor"), flat.get("reference.split")
         row |= {f"protocol.{key}": _scalar(value) for key, value in flat.items()}
@@ -97,9 +98,11 @@ def tidy_row(run: Run, pick: Pick | None) -> TidyRow:
 
 
 def header(rows: Iterable[TidyRow]) -> list[str]:
-    """All columns in the order they first appear, those of config last."""
+    """All columns in the order they first appear, those of classes, protocol and config last."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return sorted(names, key=lambda name: (name.startswith("config."), name.startswith("protocol.")))
+    return sorted(
+        names, key=lambda name: [name.startswith(part) for part in ("config.", "protocol.", "class.")]
+    )
 
 
 def to_csv(rows: Sequence[TidyRow], columns: Sequence[str] | None = None) -> str:
@@ -113,6 +116,18 @@ def to_csv(rows: Sequence[TidyRow], columns: Sequence[str] | None = None) -> str
     writer.writerow([csv_cell(name) for name in names])
     writer.writerows([csv_cell(row.get(name)) for name in names] for row in rows)
     return stream.getvalue()
+
+
+def _by_class(figures: Any) -> TidyRow:
+    """``class.<figure>.<class>``: the class consistency of the sevens is class.consistency.7."""
+    if not isinstance(figures, Mapping):
+        return {}
+    lists = {clean(name): values for name, values in figures.items() if isinstance(values, list)}
+    return {
+        f"class.{name}.{label}": finite(value)
+        for name, values in lists.items()
+        for label, value in enumerate(values)
+    }
 
 
 def _scalar(value: Any) -> Any:

@@ -24,6 +24,7 @@ _FIGURES = {
     "time": ("Training time", "bars", "time", "CAPTION_TIME"),
     "losses": ("Losses", "losses", "losses", "CAPTION"),
     "samples": ("Final samples", "samples", "samples", "CAPTION"),
+    "fixed_z": ("The classes of fixed latents", "samples", "fixed_z", "CAPTION_FIXED_Z"),
 }
 
 DPI = 130

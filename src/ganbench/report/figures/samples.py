@@ -1,4 +1,4 @@
-"""The final samples of all recipes side by side."""
+"""The final samples of all recipes side by side, and the classes that they make of the same latents."""
 
 from __future__ import annotations
 
@@ -19,20 +19,31 @@ MAX_BYTES = 8 << 20
 MAX_PIXELS = 1 << 24
 SIDE = 320
 
-CAPTION = (
-    "samples/final.png of one run a recipe, of the same seed where there is one. Every generator with the "
-    "same latent size was given the same z."
+_SAME = (
+    "of one run a recipe, of the same seed where there is one. Every generator with the same latent size was "
+    "given the same z."
 )
+CAPTION = f"samples/final.png {_SAME}"
+CAPTION_FIXED_Z = f"samples/fixed_z.png, a latent a row and the classes side by side, {_SAME}"
 
 _MARGINS = style.Margins(left=0.1, right=0.1, bottom=0.1, across=0.15, down=0.35)
 
 
 def samples(table: Table) -> Figure | None:
     """One picture a recipe, all of the seed that most recipes have."""
+    return _side_by_side(table, "samples/final.png", "Final samples")
+
+
+def fixed_z(table: Table) -> Figure | None:
+    """The same of conditional generators: one latent, all classes."""
+    return _side_by_side(table, "samples/fixed_z.png", "The classes of fixed latents")
+
+
+def _side_by_side(table: Table, name: str, title: str) -> Figure | None:
     rows = style.drawn_rows(table)
     seeds = Counter(seed for row in rows for seed in row.picks)
     common = min(seeds, key=lambda seed: (-seeds[seed], seed)) if seeds else 0
-    shown = [(row, *found) for row in rows if (found := _find(row, common))]
+    shown = [(row, *found) for row in rows if (found := _find(row, common, name))]
     if not shown:
         return None
     figure, axes = style.panels(len(shown), 1.8, 1.8, _MARGINS)
@@ -41,26 +52,26 @@ def samples(table: Table) -> Figure | None:
         panel.set_axis_off()
         seed = "" if run.seed == common else f" (seed {run.seed})"
         panel.set_title(style.safe(row.short, 26) + seed)
-    style.set_title(figure, style.safe(f"Final samples · {table.dataset} · seed {common}", 100))
+    style.set_title(figure, style.safe(f"{title} · {table.dataset} · seed {common}", 100))
     return figure
 
 
-def _find(row: Row, seed: int) -> tuple[Run, Image] | None:
+def _find(row: Row, seed: int, name: str) -> tuple[Run, Image] | None:
     """The picture of that seed's run, else of the first run that has one."""
     picks = sorted(row.picks.items(), key=lambda item: (item[0] != seed, item[0]))
     for _, pick in picks:
-        image = _open(pick.run)
+        image = _open(pick.run, name)
         if image:
             return pick.run, image
     return None
 
 
-def _open(run: Run) -> Image | None:
-    """The run's final.png as grey or RGB, made smaller; None where missing, damaged or a bomb."""
+def _open(run: Run, name: str) -> Image | None:
+    """The run's picture as grey or RGB, made smaller; None where missing, damaged or a bomb."""
     from PIL import Image
 
     try:
-        path = confined(run.path, "samples/final.png")
+        path = confined(run.path, name)
         if path.stat().st_size > MAX_BYTES:
             return None
         with Image.open(path, formats=["PNG"]) as image:
