@@ -47,7 +47,7 @@ class Collapse(Failure):
     """The generator makes few different images: all nearly alike, ever fewer, or of a few classes only."""
 
     name = "collapse"
-    fix = "lower loss.d_lr and loss.g_lr, alike; for Adam 2e-4 with 'loss.optimizer.betas=[0.5,0.999]'"
+    fix = "loss.d_lr and loss.g_lr alike and lower; with Adam 2e-4 and 'loss.optimizer.betas=[0.5,0.999]'"
 
     warm_up: int = 1000
     """Steps before which every generator makes one blob: healthy MLPs on MNIST stay at 0.17 until then."""

@@ -136,7 +136,7 @@ class Training:
 
         Networks that no compiler takes are run eagerly, and a warning says so.
         """
-        if not self.do_step.compiled:
+        if not self.do_step.compiled or self.step == self.total_steps:
             return
         state = copy.deepcopy(self.state_dict())
         try:
