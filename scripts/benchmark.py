@@ -39,9 +39,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ganbench.config import Config, compose, instantiate
 from ganbench.data import Dataset, build_dataset, data_root
-from ganbench.engine.device import has_native_bfloat16, resolve_device, set_up, synchronize
+from ganbench.engine.device import set_up, synchronize
 from ganbench.engine.gan import build_loss
 from ganbench.engine.loop import Training, peak_memory
+from ganbench.hardware import native_precision, resolve_device
 from ganbench.losses import Loss
 from ganbench.models.layers import Dropout, Project, SubPixelConv2d
 from ganbench.session import train_run
@@ -73,7 +74,7 @@ def main() -> None:
     device = resolve_device(arguments.device)
     set_up(arguments.threads, deterministic=False)
     dataset = build_dataset(compose(["dataset=mnist"])["dataset"])
-    fast = "bfloat16" if device.type == "cuda" or has_native_bfloat16() else "float32"
+    fast = native_precision(str(device))
     peaks = {precision: measure_peak(device, precision) for precision in {"float32", fast}}
     print(describe_machine(device, peaks))
     print(

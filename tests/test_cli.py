@@ -134,6 +134,7 @@ BAD = {
     "model=vae": ("'model/vae'", "cdcgan64, cgan, dcgan, dcgan64, mlp"),
     "dataset=cifar": ("'dataset/cifar'", "digits, fashion_mnist, mnist"),
     "sed=1": ("'sed'", "seed"),
+    "+experiment=trilogy/vanila": ("Did you mean trilogy/vanilla?", "ganbench list experiment"),
     "train.step=1": ("'train.step'", "Did you mean train.steps?"),
     "loss=hinge loss.real_label=0.9": ("'loss.real_label'", "+loss.real_label=0.9"),
     "+experiment=cgan/bce loss.optimizer.lr=1e-5": ("no effect", "loss.d_lr and loss.g_lr"),

@@ -25,13 +25,14 @@ from ganbench import runs
 from ganbench.config import Config
 from ganbench.data import Dataset, build_dataset
 from ganbench.engine.checkpoint import load_latest
-from ganbench.engine.device import native_precision, resolve_device, set_up
+from ganbench.engine.device import set_up
 from ganbench.engine.gan import check_recipe
 from ganbench.engine.loggers import open_logger, require_logger
 from ganbench.engine.loop import DivergedError, Training
 from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError, UserError
 from ganbench.evaluation import RunScorer, packed
+from ganbench.hardware import native_precision, resolve_device
 from ganbench.runs import NewerSchemaError, RunDirectory, RunHeldError
 from ganbench.versions import versions
 
@@ -73,8 +74,6 @@ def train_run(config: Config, path: Path | None = None, records: Mapping[str, st
     check_recipe(config)
     require_logger(config["logger"])
     set_up(config["threads"], config["deterministic"])
-    if config["precision"] == "bfloat16" and native_precision(config["device"]) == "float32":
-        log.warning("precision=bfloat16: %s has none in hardware; float32 is faster here", device)
     if path is not None:
         _require_own(path)
     path = path or run_path(config)
@@ -120,6 +119,8 @@ def _train(
             training.logger = open_logger(config["logger"], run.path, training.step)
             training.logger.text("config", configuration.to_yaml(config), training.step)
             run.write_info(parameters=training.gan.parameter_counts(), steps_total=training.total_steps)
+        if config["precision"] == "bfloat16" and native_precision(config["device"]) == "float32":
+            log.warning("precision=bfloat16: %s is not known to have it in hardware; it may be slow", device)
         log.info("training %s on %s for %d steps", run.path, device, training.total_steps)
         reason = training.run(run, stop, scorer.on_the_way if scorer else None)
         if reason is not None:

@@ -102,7 +102,7 @@ def test_unknown_options_are_configuration_errors_from_python_too() -> None:
 def test_auto_precision_is_settled_before_the_run_has_a_name(
     native: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ganbench.engine.device.native_precision", lambda device: native)
+    monkeypatch.setattr("ganbench.hardware.native_precision", lambda device: native)
     chosen = compose(["precision=auto"])
     assert chosen == compose([f"precision={native}"])
     assert identity(chosen) == identity(compose([f"precision={native}"]))

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import copy
+import os
+import signal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from ganbench import runs
 from ganbench.data import Dataset
 from ganbench.engine.loop import Training
+from ganbench.engine.signals import Interrupted
+from ganbench.engine.step import Step
+from ganbench.session import train_run
 
 CPU = torch.device("cpu")
 
@@ -45,15 +53,46 @@ def test_compiled_networks_train_as_plain_ones(
 
 
 @pytest.mark.usefixtures("quick_compiler")
-def test_the_warm_up_leaves_no_trace(configure: Any, digits: Dataset) -> None:
+def test_the_warm_up_leaves_no_trace(
+    configure: Any, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, call = [], Step.__call__
+    monkeypatch.setattr(Step, "__call__", lambda step: (taken.append(step.compiled), call(step))[1])
     training = Training(configure("loss=sn_hinge", "compile=true", "remedy.ema_decay=0.9"), digits, CPU)
     before = copy.deepcopy(training.state_dict())
     training.warm_up()
+    assert taken == [True] and training.do_step.execution == "compiled"
     after = training.state_dict()
     assert training.clock.read()["train"] == before.pop("seconds")["train"] == 0
     for name, value in before.items():
         for a, b in zip(tree_leaves(value), tree_leaves(after[name]), strict=True):
             assert torch.equal(a, b) if isinstance(a, Tensor) else a == b, name
+
+
+@pytest.mark.usefixtures("quick_compiler", "cached_data")
+def test_a_signal_in_the_warm_up_of_a_resumed_run_costs_nothing(
+    configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step that is undone must not be what the signal saves."""
+    recipe = configure("compile=true", "loss=sn_hinge", "train.steps=4")
+    whole = train_run({**recipe, "output_root": str(tmp_path / "whole")})
+    count, call = [0], Step.__call__
+
+    def interrupted(step: Step) -> Tensor:
+        count[0] += 1
+        # Step 1 warms up, 2 and 3 train; 4 warms the resumed run up.
+        if count[0] in (3, 4):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return call(step)
+
+    monkeypatch.setattr(Step, "__call__", interrupted)
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            train_run(recipe)
+    cut = train_run(recipe)
+    assert count[0] == 4 + 3, "resumed after two steps, twice warmed up"
+    weights = [safetensors.torch.load_file(run.path / runs.GENERATOR["last"]) for run in (whole, cut)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_networks_that_do_not_compile_run_plainly_and_it_is_said(

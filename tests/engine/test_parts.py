@@ -17,11 +17,12 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ganbench.engine import checkpoint
 from ganbench.engine.clock import Clock
-from ganbench.engine.device import native_precision, resolve_device, set_up, usable_cores
+from ganbench.engine.device import set_up
 from ganbench.engine.gan import GAN, can_be_captured, norms_of, on_this_machine
 from ganbench.engine.images import PADDING, grid, png
 from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError
+from ganbench.hardware import native_precision, resolve_device, usable_cores
 
 CPU = torch.device("cpu")
 
@@ -46,7 +47,7 @@ def test_device_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_native_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     for native, precision in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr("ganbench.engine.device.has_native_bfloat16", lambda native=native: native)
+        monkeypatch.setattr("ganbench.hardware.has_native_bfloat16", lambda native=native: native)
         assert native_precision("cpu") == precision
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

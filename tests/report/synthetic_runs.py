@@ -191,10 +191,11 @@ def history(folder: Path, rows: int = 200, seed: int = 0, scale: float = 1.0) ->
 
 
 def samples(folder: Path, seed: int = 0) -> None:
-    """Add a samples/final.png of 8×8 grey tiles."""
+    """Add samples/final.png and samples/fixed_z.png of 8×8 grey tiles."""
     from PIL import Image
 
     rng = np.random.default_rng(seed)
     grid = np.kron(rng.integers(0, 255, (8, 8)), np.ones((30, 30)))
     (folder / "samples").mkdir(exist_ok=True)
-    Image.fromarray(grid.astype(np.uint8)).save(folder / "samples" / "final.png")
+    for name in ("final.png", "fixed_z.png"):
+        Image.fromarray(grid.astype(np.uint8)).save(folder / "samples" / name)

@@ -62,7 +62,7 @@ def test_out_writes_everything(root: Path, tmp_path: Path, capsys: pytest.Captur
     texts = {"report.html", "table.txt", "table.md", "table.tex", "table.csv", "runs.csv", "report.json"}
     figures = {
         f"figures/1-{name}.{form}"
-        for name in ("scores", "kid", "classes", "quality", "radar", "time", "losses", "samples")
+        for name in ("scores", "kid", "classes", "quality", "radar", "time", "losses", "samples", "fixed_z")
         for form in ("png", "pdf", "svg")
     }
     assert names == texts | figures

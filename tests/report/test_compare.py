@@ -422,10 +422,13 @@ def test_a_ranking_that_stays_is_said_to(root: Path) -> None:
 
 def test_times_of_different_machines_are_not_ranked(root: Path) -> None:
     synthetic.completed(root, loss="bce")
-    rewrite(synthetic.completed(root, loss="hinge"), device="cuda", host="elsewhere")
+    hosts = {"device": "cuda", "host": "elsewhere"}, {"host": {"name": "vm", "cores": 2, "threads": 1}}
+    for loss, changed in zip(("hinge", "lsgan"), hosts, strict=True):
+        rewrite(synthetic.completed(root, loss=loss), **changed)
     (table,) = compared(root).tables
     assert {r.cells["seconds"].mark for r in table.rows} == {""}
-    assert any("different machines" in note for note in table.notes)
+    (note,) = [note for note in table.notes if "different machines" in note]
+    assert "cuda of elsewhere" in note and "of vm with 2 cores, 1 threads" in note
 
 
 def test_a_score_of_older_weights_is_not_one_of_the_last(root: Path) -> None:

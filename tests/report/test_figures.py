@@ -15,7 +15,7 @@ from ganbench.report.comparison import Options, compare
 from ganbench.report.figures import bars, classes, draw_all, kid, losses, quality, radar, samples, style
 from ganbench.report.table import Table
 
-ALL = ["scores", "kid", "classes", "quality", "radar", "time", "losses", "samples"]
+ALL = ["scores", "kid", "classes", "quality", "radar", "time", "losses", "samples", "fixed_z"]
 
 
 def table_of(root: Path, **options: Any) -> Table:
@@ -185,7 +185,7 @@ def test_no_name_can_break_a_figure(root: Path) -> None:
     for name in ("$x^2$", "$\\frac{", "$$$", "\\$a$", "a" * 200, "对抗", "%s{}"):
         synthetic.history(synthetic.completed(root, loss=name), rows=20)
     drawings = draw_all(compare(Options(roots=[root])), ("png",))
-    assert [drawing.name for drawing in drawings] == ALL[:-1]
+    assert [drawing.name for drawing in drawings] == ALL[:-2]
 
 
 def test_runs_without_scores_have_no_score_figures(root: Path) -> None:

@@ -77,7 +77,7 @@ def test_page_has_all_its_parts(page: str) -> None:
         "extractor_sha256",
     ):
         assert text in page
-    assert page.count("data:image/png;base64,") == 8
+    assert page.count("data:image/png;base64,") == 9
     assert page.count("<details>") == 8  # seven completed runs and a failed one
     assert len(page) < 3_000_000
 

@@ -36,6 +36,8 @@ def test_one_row_for_each_run_weights_and_protocol(filled: Path) -> None:
     assert {row["diagnosis"] for row in rows} == {""}
     assert rows[0]["config.loss.optimizer.betas"] == "[0.5, 0.999]"
     assert rows[0]["protocol.reference.split"] == rows[0]["split"] == "test"
+    assert [rows[0][f"class.histogram.{label}"] for label in range(10)] == [0.1] * 10
+    assert rows[0]["class.pixel_std.9"] == pytest.approx(0.82 * rows[0]["class.pixel_std.0"])
     assert (rows[0]["seconds"], rows[0]["images_per_second"]) == (45.6, pytest.approx(256_000 / 45.6))
 
 

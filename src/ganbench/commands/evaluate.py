@@ -272,7 +272,8 @@ def _changed(config: Config, changes: dict[str, Any]) -> Config:
 
 def _evaluator(config: Config) -> Evaluator:
     from ganbench.data import build_dataset
-    from ganbench.engine.device import resolve_device, set_up
+    from ganbench.engine.device import set_up
+    from ganbench.hardware import resolve_device
     from ganbench.metrics.evaluation import Evaluator
     from ganbench.metrics.protocol import EvalSettings
 

@@ -42,8 +42,8 @@ def main(argv: list[str]) -> int:
     arguments = parser().parse_args(argv)
     _check(arguments)
     path = _target(arguments)
-    from ganbench.engine.device import resolve_device
     from ganbench.generator import load_generator
+    from ganbench.hardware import resolve_device
     from ganbench.metrics.sampling import generate_from
 
     device = resolve_device(arguments.device)

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -73,21 +72,21 @@ def finalise(composed: DictConfig, overrides: Iterable[str] = ()) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key or 'config'}: {first_line(error)}") from error
     assert isinstance(config, dict)
-    _settle_precision(config)
-    return validate(config)  # type: ignore[arg-type]
+    automatic = config.get("precision") == "auto"
+    if automatic:
+        config["precision"] = "float32"  # until the device is known to be named well
+    valid = validate(config)  # type: ignore[arg-type]
+    if automatic:
+        from ganbench.hardware import native_precision  # torch: only where it is asked for
+
+        # Here and for good: a run resumes in its own arithmetic.
+        valid["precision"] = native_precision(valid["device"])
+    return valid
 
 
 def to_yaml(config: Config) -> str:
     """The configuration as YAML text."""
     return OmegaConf.to_yaml(OmegaConf.create(config))
-
-
-def _settle_precision(config: dict[Any, Any]) -> None:
-    """``auto`` becomes what the device does natively, for good: a run resumes in its own arithmetic."""
-    if config.get("precision") == "auto":
-        from ganbench.engine.device import native_precision
-
-        config["precision"] = native_precision(config["device"])
 
 
 # --- before resolving -------------------------------------------------------------------------------

@@ -131,7 +131,7 @@ _POSITIVE = (
 )
 
 _ONE_OF = {
-    "precision": ("float32", "bfloat16", "auto"),
+    "precision": ("float32", "bfloat16"),
     "logger": LOGGERS,
     "eval.extractor": EXTRACTORS,
     "eval.reference_split": ("test", "train"),

@@ -115,7 +115,8 @@ def on_stream(stream: torch.cuda.Stream, function: Callable[..., Tensor], inputs
     """Call `function` on another stream than the default one, which CUDA asks of what is recorded later."""
     current = torch.cuda.current_stream(stream.device)
     stream.wait_stream(current)
-    with torch.cuda.stream(stream):
-        output = function(*inputs)
-    current.wait_stream(stream)
-    return output
+    try:
+        with torch.cuda.stream(stream):
+            return function(*inputs)
+    finally:
+        current.wait_stream(stream)

@@ -21,7 +21,7 @@ from ganbench.config import (
     loss_parameters,
     resolve_target,
 )
-from ganbench.engine.device import memory_format, physical_memory
+from ganbench.engine.device import memory_format
 from ganbench.engine.remedies import (
     Tap,
     averaged,
@@ -31,6 +31,7 @@ from ganbench.engine.remedies import (
     fit_discriminator,
 )
 from ganbench.errors import ConfigError, first_line
+from ganbench.hardware import physical_memory
 from ganbench.losses import Loss
 
 
@@ -171,10 +172,11 @@ def check_networks(config: Config) -> set[str]:
         z = torch.randn(2, config["model"]["z_dim"])
         images = _try(networks, "generator", z, labels)
         if images != image_shape:
+            resized = len(images) == 4 and images[1] == channels and images[2] == images[3]
             raise ConfigError(
                 f"dataset.image_size={size}: model {config['model']['name']} makes images of shape "
-                f"{images[1:]}, the dataset's are {image_shape[1:]}; use dataset.image_size={images[-1]} or "
-                "another model"
+                f"{images[1:]}, the dataset's are {image_shape[1:]}; use "
+                + (f"dataset.image_size={images[-1]}, or another model" if resized else "another model")
             )
         packed = (2, channels * config["remedy"]["pack"], size, size)
         tap = Tap(networks["discriminator"])

@@ -57,10 +57,10 @@ class Training:
         self.config = config
         self.config_hash = identity(config)
         self.device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
         torch.manual_seed(config["seed"])
         self.gan = build_gan(config, device)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)  # of the runs before in this process
         train, loss = config["train"], config["loss"]
         self.batches = Batches(dataset.train, train["batch_size"], config["seed"], device, train["drop_last"])
         strategy, remedy = build_loss(config), config["remedy"]
@@ -101,7 +101,9 @@ class Training:
             DivergedError: within one logging interval of the first non-finite value.
             Interrupted: a signal came; the state is that after a whole step.
         """
-        self.warm_up()
+        if self._stop_reason() is None:
+            with stop.deferred():  # a signal in a step to be undone would have it saved
+                self.warm_up()
         if self.step == 0:
             self.write_samples(run)
         total, begun = self.total_steps, self.step

@@ -155,7 +155,7 @@ class Step:
 
     def _logits(self, real: Tensor, fake: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if not self.one_pass:
-            # Spectral norm iterates once an update (Miyato et al. 2018, algorithm 1), not once a pass.
+            # Spectral norm iterates once for both (Miyato et al. 2018, algorithm 1), as in one pass.
             with parametrize.cached():
                 return self.discriminator(real, labels).float(), self.discriminator(fake, labels).float()
         both = self.discriminator(torch.cat([real, fake]), torch.cat([labels, labels])).float()
