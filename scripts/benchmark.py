@@ -41,8 +41,8 @@ from ganbench.config import Config, compose, instantiate
 from ganbench.data import Dataset, build_dataset, data_root
 from ganbench.engine.device import set_up, synchronize
 from ganbench.engine.gan import build_loss
-from ganbench.engine.loop import Training, peak_memory
-from ganbench.hardware import native_precision, resolve_device
+from ganbench.engine.loop import Training
+from ganbench.hardware import native_precision, peak_memory, resolve_device
 from ganbench.losses import Loss
 from ganbench.models.layers import Dropout, Project, SubPixelConv2d
 from ganbench.session import train_run

@@ -1,4 +1,4 @@
-"""What this machine has: devices, cores, memory, arithmetic."""
+"""What this machine has, and how much of it a run has taken: devices, cores, memory, arithmetic."""
 
 from __future__ import annotations
 
@@ -65,3 +65,14 @@ def usable_cores() -> int:
 def physical_memory() -> int:
     """Bytes of this machine's memory."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the device allocator's peak on CUDA, else the process's largest resident size."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)

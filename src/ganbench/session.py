@@ -26,9 +26,10 @@ from ganbench.config import Config
 from ganbench.data import Dataset, build_dataset
 from ganbench.engine.checkpoint import load_latest
 from ganbench.engine.device import set_up
+from ganbench.engine.divergence import DivergedError
 from ganbench.engine.gan import check_recipe
 from ganbench.engine.loggers import open_logger, require_logger
-from ganbench.engine.loop import DivergedError, Training
+from ganbench.engine.loop import Training
 from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError, UserError
 from ganbench.evaluation import RunScorer, packed

@@ -18,7 +18,8 @@ from ganbench import runs
 from ganbench.config import Config
 from ganbench.data import Batches, Dataset
 from ganbench.engine import checkpoint
-from ganbench.engine.loop import Training, count_steps
+from ganbench.engine.budget import count_steps
+from ganbench.engine.loop import Training
 from ganbench.engine.signals import Interrupted
 from ganbench.engine.step import Step
 from ganbench.runs import METRICS

@@ -428,7 +428,7 @@ def test_times_of_different_machines_are_not_ranked(root: Path) -> None:
     (table,) = compared(root).tables
     assert {r.cells["seconds"].mark for r in table.rows} == {""}
     (note,) = [note for note in table.notes if "different machines" in note]
-    assert "cuda of elsewhere" in note and "of vm with 2 cores, 1 threads" in note
+    assert "cuda of elsewhere" in note and "of vm, cores 2, threads 1" in note
 
 
 def test_a_score_of_older_weights_is_not_one_of_the_last(root: Path) -> None:

@@ -47,9 +47,9 @@ class Captured:
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """The function's result for `inputs`."""
-        shapes = tuple(tensor.shape for tensor in inputs)
-        self._calls[shapes] += 1
         if self.recording is None and not self._refused:
+            shapes = tuple(tensor.shape for tensor in inputs)
+            self._calls[shapes] += 1
             if self._calls[shapes] <= WARM_UP_CALLS:
                 return on_stream(self._stream, self.function, inputs)
             self._record(inputs)
@@ -61,7 +61,7 @@ class Captured:
         gc.collect()  # a graph of an earlier run must not be torn down in the middle of this recording
         try:
             self.recording = Recording(self.function, inputs, self._stream)
-        except (RuntimeError, KeyError) as error:  # of optimisers: those that torch lets nobody capture
+        except RuntimeError as error:
             self._refused = True
             log.warning("compile=true: no CUDA graph of the step (%s); eager it is", first_line(error))
 

@@ -16,9 +16,11 @@ from tqdm import tqdm
 from ganbench.config import Config, identity
 from ganbench.data import Batches, Dataset, to_uint8
 from ganbench.engine import checkpoint
+from ganbench.engine.budget import count_steps
 from ganbench.engine.clock import Clock
 from ganbench.engine.device import compiler_error
 from ganbench.engine.diagnostics import Diagnostics
+from ganbench.engine.divergence import require_finite
 from ganbench.engine.diversity import diversity, probe_inputs, real_distance
 from ganbench.engine.gan import build_gan, build_loss, on_this_machine
 from ganbench.engine.images import grid, png, square_grid
@@ -27,6 +29,7 @@ from ganbench.engine.remedies import generator_objective
 from ganbench.engine.signals import StopSignals
 from ganbench.engine.step import Step
 from ganbench.errors import RunError
+from ganbench.hardware import peak_memory
 from ganbench.runs import HISTORY_COLUMNS, METRICS, RunDirectory
 
 SAMPLE_COUNT = 64
@@ -36,14 +39,6 @@ HISTORY_SECONDS = 2.0  # the file is written whole, so seldom enough to cost not
 log = logging.getLogger(__name__)
 
 Score = Callable[["Training", RunDirectory], None]
-
-
-class DivergedError(Exception):
-    """A loss, gradient or weight is no finite number, first seen after `step`."""
-
-    def __init__(self, step: int, what: str) -> None:
-        super().__init__(f"step {step}: {what}")
-        self.step = step
 
 
 class Training:
@@ -327,31 +322,15 @@ class Training:
         return (self.step - 1) % len(self._metrics) + 1 if self.step else 0
 
     def _require_finite(self) -> Tensor:
-        """Metrics of the steps since the last logged one, held to be numbers, and so are the weights."""
-        rows = self._interval()
-        bad = (~rows.isfinite()).any(dim=1).nonzero().flatten().tolist()
-        first = self.step - len(rows) + 1
-        if bad:
-            index = bad[0]
-            names = [name for name, v in zip(METRICS, rows[index], strict=True) if not v.isfinite()]
-            raise DivergedError(
-                first + index, f"{', '.join(names)} not finite; {self._last_finite(rows, index)}"
-            )
-        parameters = [*self.gan.generator.parameters(), *self.gan.discriminator.parameters()]
-        if not torch.nn.utils.get_total_norm([p.detach() for p in parameters]).isfinite():
-            raise DivergedError(self.step, f"a weight is not finite; {self._last_finite(rows, len(rows))}")
-        return rows
+        """Metrics of the steps since the last logged one, held to be numbers, and so are the weights.
 
-    def _last_finite(self, rows: Tensor, index: int) -> str:
-        """The values before row `index` of the interval, in words."""
-        if index:
-            values, step = rows[index - 1].tolist(), self.step - len(rows) + index
-        elif self.history:
-            values, step = self.history[-1][3 : 3 + len(METRICS)], int(self.history[-1][0])
-        else:
-            return "no finite values before it"
-        shown = ", ".join(f"{name}={v:.6g}" for name, v in zip(METRICS, values, strict=True))
-        return f"last finite values (step {step}): {shown}"
+        Raises:
+            DivergedError: one is not.
+        """
+        rows = self._interval()
+        weights = (*self.gan.generator.parameters(), *self.gan.discriminator.parameters())
+        require_finite(rows, self.step, weights, self.history[-1] if self.history else None)
+        return rows
 
     def _shown(self) -> dict[str, float]:
         return dict(zip(("d_loss", "g_loss"), self.history[-1][3:5], strict=True)) if self.history else {}
@@ -362,25 +341,6 @@ def _widened(row: list[float]) -> list[float]:
     return [*row, math.nan] if len(row) == len(HISTORY_COLUMNS) - 1 else row
 
 
-def count_steps(config: Config, batches: Batches) -> int:
-    """Generator updates in the budget, whichever way it was given, rounded up.
-
-    An epoch is one pass of the sampler over the training images; a step draws ``n_critic`` batches,
-    or one where ``same_batch`` is set, and shows all of them.
-    """
-    train, loss = config["train"], config["loss"]
-    if train["steps"] is not None:
-        return int(train["steps"])
-    drawn, shown = (1, loss["n_critic"]) if loss["same_batch"] else (loss["n_critic"], 1)
-    per_epoch = batches.batches_per_epoch
-    if train["epochs"] is not None:
-        return math.ceil(train["epochs"] * per_epoch / drawn)
-    size = train["batch_size"]
-    images_per_epoch = per_epoch * size if train["drop_last"] else len(batches.images)
-    epochs, rest = divmod(math.ceil(train["images"] / shown), images_per_epoch)
-    return math.ceil((epochs * per_epoch + math.ceil(rest / size)) / drawn)
-
-
 def sample_inputs(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
     """The fixed latents and labels of the sample grids: the same for every run of one latent size."""
     generator = torch.Generator().manual_seed(config["eval"]["seed"])
@@ -388,14 +348,3 @@ def sample_inputs(config: Config, device: torch.device) -> tuple[Tensor, Tensor]
     labels = torch.tensor(chosen) if chosen else torch.arange(SAMPLE_COUNT) % config["dataset"]["num_classes"]
     z = torch.randn(len(labels), config["model"]["z_dim"], generator=generator)
     return z.to(device), labels.to(device)
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: the device allocator's peak on CUDA, else the process's largest resident size."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)

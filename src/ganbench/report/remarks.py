@@ -84,8 +84,8 @@ def _machine(info: Mapping[str, Any]) -> str:
     device, host = clean(info.get("device")), info.get("host")
     if not isinstance(host, Mapping):
         return f"{device} of {clean(host)}"
-    counts = [f"{clean(host[key])} {key}" for key in ("cores", "threads") if host.get(key) is not None]
-    return f"{device} of {clean(host.get('name'))}" + (f" with {', '.join(counts)}" if counts else "")
+    counts = [f"{key} {clean(host[key])}" for key in ("cores", "threads") if host.get(key) is not None]
+    return ", ".join([f"{device} of {clean(host.get('name'))}", *counts])
 
 
 def remark_protocols(tables: Sequence[Table]) -> None:
