@@ -27,7 +27,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from unittest import mock
 
@@ -67,9 +66,8 @@ def main() -> None:
             print(f"| {count:,} | {time_compare(count, arguments.repeats):.2f} |", flush=True)
         return
     if arguments.scaling:
-        print("| steps | ms per step | peak memory, MB |\n|---|---|---|")
-        for first, last, seconds, memory in time_scaling(arguments.scaling):
-            print(f"| {first:,} to {last:,} | {1e3 * seconds:.3f} | {memory:.1f} |")
+        print("| steps | ms per step | peak memory, MB |\n|---|---|---|", flush=True)
+        time_scaling(arguments.scaling, print_part)
         return
     device = resolve_device(arguments.device)
     set_up(arguments.threads, deterministic=False)
@@ -84,6 +82,11 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for case in arguments.cases:
         print(measure(case, arguments, dataset, device, fast, peaks[fast]), flush=True)
+
+
+def print_part(first: int, last: int, seconds: float, memory: float) -> None:
+    """One row of the table of `--scaling`."""
+    print(f"| {first:,} to {last:,} | {1e3 * seconds:.3f} | {memory:.1f} |", flush=True)
 
 
 def parse() -> argparse.Namespace:
@@ -284,29 +287,29 @@ def time_compare(count: int, repeats: int) -> float:
         return statistics.median(seconds_of(command) for _ in range(repeats))
 
 
-def time_scaling(steps: int) -> list[tuple[int, int, float, float]]:
-    """Seconds per step and peak megabytes in ten parts of one run of mlp/bce on digits, in batches of 8.
+def time_scaling(steps: int, report: Callable[[int, int, float, float], None]) -> None:
+    """Report ten parts of one run of mlp/bce on digits in batches of 8, each as it ends.
 
-    Each part is (first step, last step, seconds per step, megabytes at its end); the clock is that of
+    A part is (first step, last step, seconds per step, peak megabytes at its end); the clock is that of
     training alone. The first hundredth warms up and belongs to no part. Batches of 8 leave little arithmetic,
     so that what grows would show.
     """
     marks = {max(1, steps // 100), *(round(steps * part / 10) for part in range(1, 11))}
-    found: list[tuple[int, float, float]] = []
+    found: list[tuple[int, float]] = []
     advance = Training.advance
 
     def measured(self: Training) -> None:
         advance(self)
-        if self.step in marks:
-            found.append((self.step, self.clock.read()["train"], peak_memory(self.device) / 2**20))
+        if self.step not in marks:
+            return
+        found.append((self.step, self.clock.read()["train"]))
+        if len(found) > 1:
+            (first, before), (last, seconds) = found[-2:]
+            report(first, last, (seconds - before) / (last - first), peak_memory(self.device) / 2**20)
 
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(Training, "advance", measured):
         small = ["dataset=digits", "train.batch_size=8", "device=cpu", "eval.enabled=false"]
         train_run(compose([*small, f"train.steps={steps}", f"output_root={folder}"]))
-    return [
-        (first, last, (seconds - before) / (last - first), memory)
-        for (first, before, _), (last, seconds, memory) in pairwise(found)
-    ]
 
 
 def copy_run(template: Path, target: Path, index: int) -> None:

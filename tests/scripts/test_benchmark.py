@@ -80,7 +80,8 @@ def test_counted_work_is_that_of_the_layers(benchmark: ModuleType) -> None:
 
 
 def test_time_per_step_is_read_in_ten_parts(benchmark: ModuleType) -> None:
-    parts = benchmark.time_scaling(200)
+    parts: list[tuple[int, int, float, float]] = []
+    benchmark.time_scaling(200, lambda *part: parts.append(part))
     assert parts[0][0] == 2
     assert parts[-1][1] == 200
     assert [last - first for first, last, *_ in parts] == [18, *[20] * 9]
