@@ -10,7 +10,9 @@ import scipy.linalg
 import scipy.special
 import torch
 from scipy.spatial.distance import cdist
+from torch_fidelity.metric_prc import prc_features_to_metric
 
+from ganbench.metrics import neighbours
 from ganbench.metrics.density_coverage import density_coverage
 from ganbench.metrics.fid import fid, statistics
 from ganbench.metrics.inception_score import inception_score
@@ -117,6 +119,15 @@ def test_precision_and_recall_agree(features, k):
     assert min(expected) > 0
     assert max(expected) < 1
     assert ours == pytest.approx(expected, rel=RELATIVE)
+
+
+def test_precision_and_recall_in_blocks_are_those_of_torch_fidelity(features, monkeypatch):
+    pair = [torch.from_numpy(side) for side in features]
+    monkeypatch.setattr(neighbours, "BLOCK_ELEMENTS", 7 * len(pair[0]))
+    theirs = prc_features_to_metric(
+        *(side.double() for side in pair), prc_neighborhood=3, save_cpu_ram=True, verbose=False
+    )
+    assert precision_recall(*pair, 3) == pytest.approx((theirs["precision"], theirs["recall"]), rel=RELATIVE)
 
 
 @pytest.mark.parametrize("k", [1, 5])

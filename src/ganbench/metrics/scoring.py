@@ -139,8 +139,9 @@ def _prepare(reference: Reference, train: Reference | None, settings: EvalSettin
     _ = reference.seen
     if "fid" in settings.metrics and len(reference) > 1:
         _ = reference.statistics
-    if "density_coverage" in settings.metrics and len(reference) > settings.dc_k:
-        reference.radii(settings.dc_k)
+    for family, k in (("precision_recall", settings.pr_k), ("density_coverage", settings.dc_k)):
+        if family in settings.metrics and len(reference) > k:
+            reference.radii(k)
     if "memorisation" in settings.metrics and train is not None and len(train) > 1:
         _ = train.spacing
 
@@ -171,7 +172,9 @@ def _inception_score(scored: _Scored) -> Result:
 
 
 def _precision_recall(scored: _Scored) -> Result:
-    found = precision_recall(scored.features.features, scored.reference.features, scored.settings.pr_k)
+    k = scored.settings.pr_k
+    radii = scored.reference.radii(k) if len(scored.reference) > k else None
+    found = precision_recall(scored.features.features, scored.reference.features, k, radii)
     return found._asdict(), {}
 
 
