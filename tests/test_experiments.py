@@ -118,8 +118,10 @@ def test_the_samples_of_the_conditional_benchmark_are_of_fixed_classes(
     z, labels = sample_inputs(compose(["+experiment=cgan/bce"]), torch.device("cpu"))
     assert z.shape == (16, 100)
     assert labels.tolist() == [*range(10), *range(6)]
-    z, labels = sample_inputs(compose([]), torch.device("cpu"))
-    assert z.shape == (64, 100) and labels.tolist() == [i % 10 for i in range(64)]
+    for unlabelled in ([], ["+experiment=cgan/bce", "model=mlp"]):
+        z, labels = sample_inputs(compose(unlabelled), torch.device("cpu"))
+        assert z.shape == (64, 100)
+    assert labels.tolist() == [i % 10 for i in range(64)]
 
 
 def test_a_whole_tutorial_is_one_sweep(

@@ -122,6 +122,9 @@ def _train(
             run.write_info(parameters=training.gan.parameter_counts(), steps_total=training.total_steps)
         if config["precision"] == "bfloat16" and native_precision(config["device"]) == "float32":
             log.warning("precision=bfloat16: %s is not known to have it in hardware; it may be slow", device)
+        if config["train"]["sample_labels"] and not config["model"]["conditional"]:
+            model = config["model"]["name"]
+            log.warning("train.sample_labels: has no effect, as model=%s is unconditional", model)
         log.info("training %s on %s for %d steps", run.path, device, training.total_steps)
         reason = training.run(run, stop, scorer.on_the_way if scorer else None)
         if reason is not None:

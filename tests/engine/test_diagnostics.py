@@ -134,7 +134,13 @@ def test_in_pieces_or_at_once_is_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     """Resuming replays the whole history and all scores in one piece."""
     rows = history(4000, 50)
     records = [
-        {"step": step, "values": {}, "per_class": {"histogram": [1.0, 0.0]}}
+        {
+            "step": step,
+            "weights": "last",
+            "protocol": {},
+            "values": {},
+            "per_class": {"histogram": [1.0, 0.0]},
+        }
         for step in (500, 1000, 2200, 3000)
     ]
     monkeypatch.setattr(diagnostics, "FAILURES", (Collapse(long=2100, few_classes=0.5), *FAILURES[1:]))

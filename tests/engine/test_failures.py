@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -21,8 +22,10 @@ from ganbench.engine.failures import (
     Saturation,
     StrongDiscriminator,
     VanishingGradients,
+    variety,
 )
 from ganbench.engine.history import History
+from ganbench.schema import RemedyConfig
 
 HEALTHY = {
     "d_loss": 0.7, "g_loss": 2.0, "d_penalty": 0.0, "d_real": 2.0, "d_fake": -1.5, "d_accuracy": 0.88,
@@ -57,6 +60,7 @@ def test_the_fix_names_keys_that_exist(failure: Failure) -> None:
     known = {*config.RECIPE_KEYS, *shipped, *(f"optimizer.{key}" for key in shipped["optimizer"])}
     named = set(re.findall(r"loss\.([a-z_.]*[a-z_])", failure.fix))
     assert named and named <= known
+    assert set(re.findall(r"remedy\.([a-z_]+)", failure.fix)) <= {f.name for f in fields(RemedyConfig)}
 
 
 @pytest.mark.parametrize("every", [50, 70, 500, 2000])
@@ -149,12 +153,41 @@ def record(step: int, histogram: list[float], **values: float) -> dict[str, Any]
     ],
 )
 def test_few_classes(histogram: list[float], step: int, effective: float | None) -> None:
-    finding = Collapse().in_scores(record(step, histogram, class_kl=1.5, recall=0.01, fid=9.0))
+    finding = Collapse().in_scores(record(step, histogram, class_kl=1.5, recall=0.01, fid=9.0), {})
     if effective is None:
         assert finding is None
     else:
         figures = {"effective_classes": pytest.approx(effective), "class_kl": 1.5, "recall": 0.01}
         assert finding == Finding(10_000, figures)
+
+
+@pytest.mark.parametrize(
+    "now, best, found",
+    [
+        ({"recall": 0.23}, {"recall": 0.6}, "recall"),
+        ({"recall": 0.25}, {"recall": 0.6}, None),
+        ({"recall": 0.0}, {"recall": 0.29}, None),
+        ({"feature_distance": 0.3}, {"feature_distance": 0.9}, "feature_distance"),
+        ({"feature_distance": 0.4}, {"feature_distance": 0.9}, None),
+        ({}, {"effective_classes": 3.0}, "effective_classes"),
+        ({}, {"effective_classes": 2.9}, None),
+        ({}, {"recall": 0.9, "feature_distance": 0.9}, None),
+    ],
+)
+def test_variety_that_falls(now: dict[str, float], best: dict[str, float], found: str | None) -> None:
+    """At any step, by any of the judge's figures; the record's images are all of one class."""
+    finding = Collapse().in_scores(record(500, [1.0] + [0.0] * 9, **now), best)
+    if found is None:
+        assert finding is None
+    else:
+        figure = now.get(found, 1.0)
+        assert finding == Finding(500, {found: figure, f"{found}_before": best[found]})
+
+
+def test_variety_is_what_the_record_has() -> None:
+    assert variety(record(1, [])) == {}
+    found = variety(record(1, [0.5, 0.25, 0.25, 0.0], recall=0.5, feature_distance=2.0, fid=1.0))
+    assert found == pytest.approx({"effective_classes": 2**1.5, "recall": 0.5, "feature_distance": 2.0})
 
 
 def test_a_strong_discriminator_is_shown_by_its_figures() -> None:
@@ -199,7 +232,16 @@ def test_divergence(column: str) -> None:
     assert finding == Finding(550, figures)
     short = rows(10) + rows(3, start=500, **figures)
     assert first_found(Divergence(), short + rows(20, start=650)) is None, "it came back"
-    assert first_found(Divergence(), rows(40, **{column: -999.0})) is None
+    assert first_found(Divergence(), rows(10) + rows(40, start=500, **{column: -999.0})) is None
+
+
+@pytest.mark.parametrize(
+    "start, now, found", [(4000, 4000, False), (4000, 39e3, False), (4000, 41e3, True), (1e6, 2e5, True)]
+)
+def test_divergence_is_told_from_a_large_scale(start: float, now: float, found: bool) -> None:
+    """Feature matching begins in the thousands; a rate of 1 with a million in the first block."""
+    history = rows(1, g_loss=start) + rows(10, start=50, g_loss=now)
+    assert (Divergence().in_history(History(history)) is not None) == found
 
 
 @pytest.mark.parametrize("column", ["d_grad_norm", "g_grad_norm"])

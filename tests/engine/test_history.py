@@ -44,7 +44,7 @@ def eventful(blocks: int, every: int, seed: int) -> list[dict[str, float]]:
     """Blocks in which every column leaps between regimes, with sudden peaks and values that are missing."""
     rng = random.Random(seed)
     levels = {
-        "d_loss": (-3, 5000, 1e-3, 0.7), "g_loss": (2, 2000), "d_penalty": (0,), "d_real": (3, 12),
+        "d_loss": (-3, 5000, 1e-3, 0.7), "g_loss": (20_000, 2), "d_penalty": (0,), "d_real": (3, 12),
         "d_fake": (-3, 2.9), "d_accuracy": (0.7, 0.995), "d_grad_norm": (1e-3, 1, 20),
         "g_grad_norm": (1e-3, 2, 150), "diversity": (0.05, 0.2, 0.6),
         "swings": (0, 1),
@@ -130,7 +130,7 @@ def test_a_block_costs_the_same_at_every_length(monkeypatch: pytest.MonkeyPatch)
     class Asked(Failure):
         name, fix = "asked", ""
 
-        def in_scores(self, record: Any) -> Finding | None:
+        def in_scores(self, record: Any, best: Any) -> Finding | None:
             assert isinstance(record, dict), "one record, not all of them"
             return None
 
@@ -141,7 +141,7 @@ def test_a_block_costs_the_same_at_every_length(monkeypatch: pytest.MonkeyPatch)
     for block in range(1, 2001):
         before = Counted.looks
         rows.append([50.0 * block, 0.0, 0.0, *healthy])
-        records.append({"step": 50 * block, "per_class": {}, "values": {}})
+        records.append({"step": 50 * block, "weights": "last", "protocol": {}, "per_class": {}, "values": {}})
         diagnosed.update(rows, records)
         looks[block] = Counted.looks - before
     assert not diagnosed.found

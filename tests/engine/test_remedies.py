@@ -62,6 +62,17 @@ class Linear(nn.Module):
         return self.head(x.flatten(1))
 
 
+class Hidden(Linear):
+    """One layer of tanh before it."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(4)
+        self.hidden = nn.Linear(size, 4).double()
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.head(self.hidden(x.flatten(1)).tanh())
+
+
 def images(count: int = 4, size: int = 3, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(count, 1, 1, size, dtype=torch.float64, generator=generator)
@@ -368,6 +379,20 @@ def test_unrolling_follows_the_discriminators_answer(steps: int) -> None:
     expected = -(w[0] + k * r - 2 * k * f) / 4
     assert torch.allclose(grad, expected.expand(4, 1, 1, 3), rtol=0, atol=1e-6)
     assert torch.equal(critic.head.weight, w), "the discriminator itself stays"
+
+
+def test_features_to_match_are_those_of_a_critic_that_answers() -> None:
+    """Against a central difference: after unrolled steps the features of real images depend on the fakes."""
+    torch.manual_seed(0)
+    critic = Hidden(3)
+    objective = Unrolled(FeatureMatching(critic), critic, BCE(), steps=3, lr=0.5)
+    real, fake, way = images(seed=1), images(seed=2).requires_grad_(), images(seed=3)
+    (grad,) = torch.autograd.grad(objective(critic, (real, LABELS), (fake, LABELS)), fake)
+
+    def at(t: float) -> float:
+        return objective(critic, (real, LABELS), (fake.detach() + t * way, LABELS)).item()
+
+    assert (grad * way).sum().item() == pytest.approx((at(1e-2) - at(-1e-2)) / 2e-2, rel=5e-3)
 
 
 @pytest.mark.parametrize("loss", [BCE(), Hinge(), WassersteinGP()], ids=repr)

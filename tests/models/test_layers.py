@@ -11,7 +11,13 @@ from torch import nn
 from torch.nn.functional import conv2d, conv_transpose2d, pixel_shuffle
 
 from ganbench.engine.gan import GAN
-from ganbench.models.layers import Dropout, Project, SubPixelConv2d, normalised
+from ganbench.models.layers import Dropout, Project, SubPixelConv2d, layer_widths, normalised
+
+
+def test_a_model_says_how_many_widths_it_takes() -> None:
+    assert layer_widths([8, 4], 128, 64) == [8, 4]
+    with pytest.raises(ValueError, match=r"features=\[8\]: must be 2 numbers, .* try \[128, 64\]"):
+        layer_widths([8], 128, 64)
 
 
 def test_projection_is_the_transposed_convolution_of_a_single_pixel() -> None:

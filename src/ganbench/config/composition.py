@@ -19,7 +19,7 @@ from ganbench.config.messages import hydra_message
 from ganbench.config.validation import BUDGETS, NORM_CHOICES, validate
 from ganbench.config.values import is_number, shown
 from ganbench.errors import ConfigError, first_line
-from ganbench.schema import ModelConfig
+from ganbench.schema import GROUPS, ModelConfig
 
 
 def register_resolvers() -> None:
@@ -128,6 +128,13 @@ def _train_keys(group: str, name: str) -> set[str]:
 
 def _check_before_resolving(composed: DictConfig) -> None:
     """Refuse what would otherwise end in an interpolation error that names another key."""
+    for group in GROUPS:
+        if group in composed and not isinstance(composed[group], DictConfig):
+            keys = ", ".join(field.name for field in fields(GROUPS[group]))
+            raise ConfigError(
+                f"{group}={shown(composed[group])}: must be a group of keys; give them as "
+                f"{group}.KEY=VALUE, KEY one of {keys}"
+            )
     loss = composed.get("loss")
     if not isinstance(loss, DictConfig) or "_target_" not in loss:
         raise ConfigError("loss: needs _target_, the dotted path of a loss class")

@@ -149,7 +149,7 @@ def _check_ranges(config: Config) -> None:
     for key, most in _AT_MOST.items():
         value = lookup(config, key)
         if value is not None and value > most:
-            raise ConfigError(f"{key}={value}: must be at most {most}")
+            raise ConfigError(f"{key}={value}: must be at most {most}; try {key}={most}")
     for key in _POSITIVE:
         value = lookup(config, key)
         if value is not None and not (is_number(value) and 0 < value < math.inf):

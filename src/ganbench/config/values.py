@@ -23,6 +23,7 @@ _TYPES = {
     "str": "text",
     "str | None": "text or null",
     "list[int] | None": "a list of integers or null",
+    "list[str] | None": "a list of names or null",
 }
 
 
@@ -64,7 +65,10 @@ def converted(schema: type, values: Mapping[str, Any], group: str) -> Config:
     for field in given:
         value, wanted = values[field.name], _TYPES.get(str(getattr(field.type, "__name__", field.type)))
         refusal = ConfigError(f"{prefix}{field.name}={shown(value)}: must be {wanted or field.type}")
+        # OmegaConf takes a truth value for an integer, and a number for a truth value.
         if wanted and wanted.startswith("an integer") and isinstance(value, bool):
+            raise refusal
+        if wanted == _TYPES["bool"] and is_number(value):
             raise refusal
         try:
             node.merge_with({field.name: value})

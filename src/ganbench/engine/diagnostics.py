@@ -7,12 +7,13 @@ at every step of a run.
 
 from __future__ import annotations
 
+import json
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
-from ganbench.engine.failures import DIVERGENCE, FAILURES, Failure, Finding, Record
+from ganbench.engine.failures import DIVERGENCE, FAILURES, Failure, Finding, Record, variety
 from ganbench.engine.history import History
 from ganbench.runs import HISTORY_COLUMNS
 
@@ -54,6 +55,7 @@ class Diagnostics:
         self._block_start = 0.0
         self._rows_seen = 0
         self._records_seen = 0
+        self._best_variety: dict[str, dict[str, float]] = {}
 
     def update(self, rows: Sequence[Sequence[float]], records: Sequence[Record]) -> list[Diagnosis]:
         """Look at what was added since the last call; the failures found for the first time.
@@ -88,7 +90,10 @@ class Diagnostics:
 
     def _add_record(self, record: Record) -> None:
         self._records_seen += 1
-        self._ask(lambda failure: failure.in_scores(record))
+        best = self._best_variety.setdefault(_kind(record), {})
+        self._ask(lambda failure: failure.in_scores(record, best))
+        for name, value in variety(record).items():
+            best[name] = max(value, best.get(name, value))
 
     def _add_row(self, row: Sequence[float]) -> None:
         self._rows_seen += 1
@@ -108,11 +113,19 @@ class Diagnostics:
         self.found.setdefault(failure.name, Diagnosis.of(failure, finding))
 
 
+def _kind(record: Record) -> str:
+    """The same for records whose figures may be compared: one protocol, averaged weights or not."""
+    return json.dumps([record["protocol"], record["weights"] == "ema"], sort_keys=True)
+
+
 def _mean(rows: Sequence[Sequence[float]], start: float) -> dict[str, float]:
     """One row for several: the last one's counts, and means weighted by the steps each row stands for."""
     weights = [row[0] - before for row, before in zip(rows, [start, *(r[0] for r in rows)], strict=False)]
-    columns = zip(*rows, strict=True)
-    means = [fmean(column, weights) for column in columns]
+    total = sum(weights)
+    means = [
+        sum(map(operator.mul, column, weights)) / total  # fmean takes weights from Python 3.11 on
+        for column in zip(*rows, strict=True)
+    ]
     return {**dict(zip(HISTORY_COLUMNS, means, strict=True)), "step": rows[-1][0]}
 
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any, ClassVar, NamedTuple
 
-from ganbench.engine.history import History, Rows
+from ganbench.engine.history import History, Row, Rows
 
 Record = Mapping[str, Any]
 
@@ -37,8 +37,8 @@ class Failure:
         """What the history up to its newest block shows."""
         return None
 
-    def in_scores(self, record: Record) -> Finding | None:
-        """What the newest score record shows."""
+    def in_scores(self, record: Record, best: Mapping[str, float]) -> Finding | None:
+        """What the newest score record shows, beside the largest `variety` of those before it."""
         return None
 
 
@@ -47,7 +47,10 @@ class Collapse(Failure):
     """The generator makes few different images: all nearly alike, ever fewer, or of a few classes only."""
 
     name = "collapse"
-    fix = "loss.d_lr and loss.g_lr alike and lower; with Adam 2e-4 and 'loss.optimizer.betas=[0.5,0.999]'"
+    fix = (
+        "loss.d_lr and loss.g_lr equal and lower (with Adam 2e-4 and 'loss.optimizer.betas=[0.5,0.999]'), or "
+        "remedy.feature_matching=true"
+    )
 
     warm_up: int = 1000
     """Steps before which every generator makes one blob: healthy MLPs on MNIST stay at 0.17 until then."""
@@ -62,8 +65,14 @@ class Collapse(Failure):
     certain: float = 0.99
     """Accuracy of one that always can: it has little left to teach."""
     fallen: float = 0.4
-    """Of the best diversity so far; healthy runs never lose half of theirs."""
+    """Of the best diversity or variety so far; healthy runs never lose half of theirs."""
     worth_losing: float = 0.3
+    judged: tuple[tuple[str, float], ...] = (
+        ("effective_classes", 3.0),
+        ("recall", 0.3),
+        ("feature_distance", 0.0),
+    )
+    """The judge's figures that are held to their best, and how large that must have been."""
     long: int = 10_000
     """Steps after which slowness is no excuse; until then healthy MLPs make few shapes and classes."""
     few_classes: float = 0.25
@@ -87,16 +96,18 @@ class Collapse(Failure):
         contested = self.guessing < mean(recent, "d_accuracy") < self.certain
         return recent[-1]["step"] < self.long and (contested or not classifies(recent))
 
-    def in_scores(self, record: Record) -> Finding | None:
-        """At the end of a long training: a judge sees few classes."""
-        shares = record["per_class"].get("histogram") or []
-        if record["step"] < self.long or not shares:
+    def in_scores(self, record: Record, best: Mapping[str, float]) -> Finding | None:
+        """A judge sees little left of what it saw; or, after a long training, few classes."""
+        now = variety(record)
+        for name, worth in self.judged:
+            before = best.get(name, -math.inf)
+            if name in now and before >= worth and now[name] < self.fallen * before:
+                return Finding(record["step"], {name: now[name], f"{name}_before": before})
+        few = self.few_classes * len(record["per_class"].get("histogram") or ())
+        if record["step"] < self.long or not now.get("effective_classes", math.inf) <= few:
             return None
-        effective = math.exp(-sum(share * math.log(share) for share in shares if share > 0))
-        if effective > self.few_classes * len(shares):
-            return None
-        seen = {name: record["values"][name] for name in ("class_kl", "recall") if name in record["values"]}
-        return Finding(record["step"], {"effective_classes": effective, **seen})
+        more = {name: record["values"][name] for name in ("class_kl", "recall") if name in record["values"]}
+        return Finding(record["step"], {"effective_classes": now["effective_classes"], **more})
 
 
 @dataclass(frozen=True)
@@ -197,12 +208,18 @@ class Divergence(Failure):
     lasting: int = 200
     size: float = 1000.0
     """Of the larger loss, in every block; the largest of a healthy run was 14."""
+    times: float = 10.0
+    """What it was in the first block: sums of squares over thousands of features begin in the thousands."""
+    huge: float = 100_000.0
+    """Nothing begins there but what has run away at once."""
 
     def in_history(self, history: History) -> Finding | None:
         """The larger of both losses, by size, over `lasting` steps."""
         recent = history.last(self.lasting)
-        sizes = [max(abs(row["d_loss"]), abs(row["g_loss"])) for row in recent]
-        if not sizes or not min(sizes) >= self.size:
+        if not recent:
+            return None
+        smallest, first = min(map(_larger_loss, recent)), _larger_loss(history.first(1)[0])
+        if not (smallest >= self.huge or smallest >= max(self.size, self.times * first)):
             return None
         return Finding(since(recent), {name: recent[-1][name] for name in ("d_loss", "g_loss")})
 
@@ -232,6 +249,10 @@ class GradientExplosion(Failure):
         return None
 
 
+def _larger_loss(row: Row) -> float:
+    return max(abs(row["d_loss"]), abs(row["g_loss"]))
+
+
 DIVERGENCE = Divergence()
 
 FAILURES: tuple[Failure, ...] = (
@@ -243,6 +264,19 @@ FAILURES: tuple[Failure, ...] = (
     DIVERGENCE,
     GradientExplosion(),
 )
+
+
+def variety(record: Record) -> dict[str, float]:
+    """What a judge says of how much images differ: figures that fall where a generator collapses.
+
+    ``recall``, ``feature_distance`` (within a class) and ``effective_classes``, exp of the entropy of the
+    histogram of classes; those that the record has.
+    """
+    values = record["values"]
+    found = {name: values[name] for name in ("recall", "feature_distance") if name in values}
+    if shares := record["per_class"].get("histogram"):
+        found["effective_classes"] = math.exp(-sum(share * math.log(share) for share in shares if share > 0))
+    return found
 
 
 def mean(rows: Rows, name: str) -> float:

@@ -344,7 +344,7 @@ def _widened(row: list[float]) -> list[float]:
 def sample_inputs(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
     """The fixed latents and labels of the sample grids: the same for every run of one latent size."""
     generator = torch.Generator().manual_seed(config["eval"]["seed"])
-    chosen = config["train"]["sample_labels"]
+    chosen = config["train"]["sample_labels"] if config["model"]["conditional"] else None
     labels = torch.tensor(chosen) if chosen else torch.arange(SAMPLE_COUNT) % config["dataset"]["num_classes"]
     z = torch.randn(len(labels), config["model"]["z_dim"], generator=generator)
     return z.to(device), labels.to(device)

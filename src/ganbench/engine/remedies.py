@@ -130,9 +130,9 @@ class FeatureMatching:
 
     def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
         """Squared distance of the mean features of two batches."""
-        with torch.no_grad():
-            critic(*real)
-            wanted = self.tap.take().float().mean(dim=0)
+        # With gradients: the weights of an unrolled critic, and so its features of real images, depend on G.
+        critic(*real)
+        wanted = self.tap.take().float().mean(dim=0)
         critic(*fake)
         return (wanted - self.tap.take().float().mean(dim=0)).square().sum()
 

@@ -11,7 +11,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ganbench.models.layers import SLOPE, Dropout, Project, SubPixelConv2d, first_and_last, normalised
+from ganbench.models.layers import (
+    SLOPE,
+    Dropout,
+    Project,
+    SubPixelConv2d,
+    first_and_last,
+    layer_widths,
+    normalised,
+)
 
 BASE_SIZE = 7
 
@@ -23,7 +31,7 @@ class Generator(nn.Module):
         self, z_dim: int, channels: int, num_classes: int, features: Sequence[int] = (128, 64)
     ) -> None:
         super().__init__()
-        first, second = features
+        first, second = layer_widths(features, 128, 64)
         self.embedding = nn.Embedding(num_classes, z_dim)
         self.project = Project(z_dim, first, BASE_SIZE)
         self.layers = nn.Sequential(
@@ -55,7 +63,7 @@ class Discriminator(nn.Module):
         hidden: int = 512,
     ) -> None:
         super().__init__()
-        first, second = features
+        first, second = layer_widths(features, 32, 64)
         half, quarter = image_size // 2, image_size // 4
         self.label_map = nn.Sequential(
             nn.Embedding(num_classes, image_size**2), nn.Unflatten(1, (1, image_size, image_size))

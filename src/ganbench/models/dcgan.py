@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ganbench.models.layers import SLOPE, Dropout, Project, first_and_last, normal_init, normalised
+from ganbench.models.layers import (
+    SLOPE,
+    Dropout,
+    Project,
+    first_and_last,
+    layer_widths,
+    normal_init,
+    normalised,
+)
 
 BASE_SIZE = 7
 
@@ -16,7 +24,7 @@ class Generator(nn.Module):
 
     def __init__(self, z_dim: int, channels: int, features: Sequence[int] = (128, 64)) -> None:
         super().__init__()
-        first, second = features
+        first, second = layer_widths(features, 128, 64)
         self.layers = nn.Sequential(
             Project(z_dim, first, BASE_SIZE, bias=False),
             nn.BatchNorm2d(first),
@@ -45,7 +53,7 @@ class Discriminator(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        first, second = features
+        first, second = layer_widths(features, 64, 128)
         outer = first_and_last(norm)
         size = BASE_SIZE
         self.layers = nn.Sequential(

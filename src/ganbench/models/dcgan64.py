@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ganbench.models.layers import SLOPE, Project, first_and_last, normal_init, normalised
+from ganbench.models.layers import SLOPE, Project, first_and_last, layer_widths, normal_init, normalised
 
 BASE_SIZE = 4
 IMAGE_SIZE = 64
@@ -18,7 +18,7 @@ class Generator(nn.Module):
 
     def __init__(self, z_dim: int, channels: int, features: Sequence[int] = (512, 256, 128, 64)) -> None:
         super().__init__()
-        first, _, _, last = features
+        first, *_, last = layer_widths(features, 512, 256, 128, 64)
         layers: list[nn.Module] = [
             Project(z_dim, first, BASE_SIZE, bias=False),
             nn.BatchNorm2d(first),
@@ -46,7 +46,7 @@ class Discriminator(nn.Module):
         self, channels: int, features: Sequence[int] = (64, 128, 256, 512), norm: str = "batch"
     ) -> None:
         super().__init__()
-        *_, last = features
+        *_, last = layer_widths(features, 64, 128, 256, 512)
         outer, size = first_and_last(norm), IMAGE_SIZE
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise([channels, *features]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -25,6 +27,19 @@ def normalised(layer: nn.Module, norm: str, shape: tuple[int, ...]) -> list[nn.M
     if norm == "batch":
         return [layer, nn.BatchNorm1d(shape[0]) if len(shape) == 1 else nn.BatchNorm2d(shape[0])]
     raise ValueError(f"norm={norm}: must be one of {', '.join(NORMS)}")
+
+
+def layer_widths(features: Sequence[int], *usual: int) -> Sequence[int]:
+    """`features`, held to name as many layers as `usual` does.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if len(features) != len(usual):
+        raise ValueError(
+            f"features={list(features)}: must be {len(usual)} numbers, one for each layer; try {list(usual)}"
+        )
+    return features
 
 
 def first_and_last(norm: str) -> str:

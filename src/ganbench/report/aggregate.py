@@ -151,10 +151,10 @@ def _mark(table: Table) -> None:
 
 
 def _tied(cell: Summary, best: Summary) -> bool:
-    if cell.centre == best.centre:
-        return True
     if min(cell.n, best.n) < MIN_SEEDS:
         return False
+    if cell.centre == best.centre:
+        return True
     low, high = welch_interval(list(cell.values.values()), list(best.values.values()))
     return low <= 0 <= high
 
