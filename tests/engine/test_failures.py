@@ -167,11 +167,9 @@ def test_few_classes(histogram: list[float], step: int, effective: float | None)
         ({"recall": 0.23}, {"recall": 0.6}, "recall"),
         ({"recall": 0.25}, {"recall": 0.6}, None),
         ({"recall": 0.0}, {"recall": 0.29}, None),
-        ({"feature_distance": 0.3}, {"feature_distance": 0.9}, "feature_distance"),
-        ({"feature_distance": 0.4}, {"feature_distance": 0.9}, None),
         ({}, {"effective_classes": 3.0}, "effective_classes"),
         ({}, {"effective_classes": 2.9}, None),
-        ({}, {"recall": 0.9, "feature_distance": 0.9}, None),
+        ({}, {"recall": 0.9}, None),
     ],
 )
 def test_variety_that_falls(now: dict[str, float], best: dict[str, float], found: str | None) -> None:
@@ -186,8 +184,8 @@ def test_variety_that_falls(now: dict[str, float], best: dict[str, float], found
 
 def test_variety_is_what_the_record_has() -> None:
     assert variety(record(1, [])) == {}
-    found = variety(record(1, [0.5, 0.25, 0.25, 0.0], recall=0.5, feature_distance=2.0, fid=1.0))
-    assert found == pytest.approx({"effective_classes": 2**1.5, "recall": 0.5, "feature_distance": 2.0})
+    found = variety(record(1, [0.5, 0.25, 0.25, 0.0], recall=0.5, fid=1.0))
+    assert found == pytest.approx({"effective_classes": 2**1.5, "recall": 0.5})
 
 
 def test_a_strong_discriminator_is_shown_by_its_figures() -> None:

@@ -67,12 +67,9 @@ class Collapse(Failure):
     fallen: float = 0.4
     """Of the best diversity or variety so far; healthy runs never lose half of theirs."""
     worth_losing: float = 0.3
-    judged: tuple[tuple[str, float], ...] = (
-        ("effective_classes", 3.0),
-        ("recall", 0.3),
-        ("feature_distance", 0.0),
-    )
-    """The judge's figures that are held to their best, and how large that must have been."""
+    judged: tuple[tuple[str, float], ...] = (("effective_classes", 3.0), ("recall", 0.3))
+    """The judge's figures that are held to their best, and how large that must have been. The distance of
+    features is none of them: that of noise, three times a young generator's, is no variety to lose."""
     long: int = 10_000
     """Steps after which slowness is no excuse; until then healthy MLPs make few shapes and classes."""
     few_classes: float = 0.25
@@ -269,11 +266,11 @@ FAILURES: tuple[Failure, ...] = (
 def variety(record: Record) -> dict[str, float]:
     """What a judge says of how much images differ: figures that fall where a generator collapses.
 
-    ``recall``, ``feature_distance`` (within a class) and ``effective_classes``, exp of the entropy of the
-    histogram of classes; those that the record has.
+    ``recall`` and ``effective_classes``, exp of the entropy of the histogram of classes; those that the
+    record has.
     """
     values = record["values"]
-    found = {name: values[name] for name in ("recall", "feature_distance") if name in values}
+    found = {"recall": values["recall"]} if "recall" in values else {}
     if shares := record["per_class"].get("histogram"):
         found["effective_classes"] = math.exp(-sum(share * math.log(share) for share in shares if share > 0))
     return found
