@@ -58,7 +58,7 @@ class Collapse(Failure):
     identical: float = 0.02
     """Diversity that no generator has on its way to a better one."""
     alike: float = 0.1
-    """Below the 0.15 to 0.5 of untrained generators. Slow recipes pass through it (0.06 to 0.1 for 4,500
+    """Below the 0.15 to 0.5 of untrained generators. Slow recipes pass through it (0.04 to 0.1 for 4,500
     steps, Adam's default betas) while the discriminator's errors move them on: it counts where those end."""
     guessing: float = 0.55
     """Accuracy of a discriminator that cannot tell the fakes, which then need no variety."""
