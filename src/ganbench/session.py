@@ -295,7 +295,7 @@ def _finish(run: RunDirectory, training: Training, scorer: RunScorer | None) -> 
     if scorer is not None:
         scorer.at_the_end(training, run)
         final = [record for record in runs.read_scores(run.path) if record["when"] == "final"]
-        training.diagnose(run, [record for record in final if record["weights"] == "last"])
+        training.diagnose(run, [record for record in final if record["weights"] != "ema"])
     _plot(run)
     run.write_info(**training.progress())
 

@@ -136,7 +136,6 @@ def test_in_pieces_or_at_once_is_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     records = [
         {
             "step": step,
-            "weights": "last",
             "protocol": {},
             "values": {},
             "per_class": {"histogram": [1.0, 0.0]},
@@ -155,6 +154,36 @@ def test_in_pieces_or_at_once_is_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     assert whole.found["collapse"].evidence == {"effective_classes": 1.0}, "the score came first"
     assert {diagnosis.name for diagnosis in said} == set(whole.found) and len(said) == 2
     assert [entry["step"] for entry in whole.as_dicts()] == sorted(d.step for d in whole.found.values())
+
+
+def scored(step: int, classes: int, protocol: str = "A", **values: float) -> dict[str, Any]:
+    """A record whose images are of so many classes in equal parts."""
+    histogram = [1 / classes] * classes + [0.0] * (10 - classes)
+    return {
+        "step": step,
+        "protocol": {"of": protocol},
+        "values": values,
+        "per_class": {"histogram": histogram},
+    }
+
+
+def test_variety_is_held_to_its_best_under_the_same_protocol() -> None:
+    fallen = [scored(2000, 3), scored(3000, 8), scored(4000, 5), scored(5000, 3)]
+    found = Diagnostics()
+    found.update([], fallen)
+    evidence = {"effective_classes": 3.0, "effective_classes_before": 8.0}
+    assert [(d.name, d.step, d.evidence) for d in found.found.values()] == [("collapse", 5000, evidence)]
+    assert Diagnostics().update([], [*fallen[:3], scored(5000, 3, "B")]) == []
+
+
+def test_the_recall_of_the_last_weights_is_held_to_that_of_the_best() -> None:
+    """As final scores come: the last weights first, then the best, of an earlier step."""
+    found, way = Diagnostics(), [scored(2000, 9, "on the way")]
+    assert found.update([], way) == []
+    (diagnosis,) = found.update([], [*way, scored(4000, 9, recall=0.1), scored(2000, 9, recall=0.5)])
+    assert (diagnosis.name, diagnosis.step) == ("collapse", 4000)
+    assert diagnosis.evidence == {"recall": 0.1, "recall_before": 0.5}
+    assert Diagnostics().update([], [scored(4000, 9, recall=0.5), scored(2000, 9, recall=0.1)]) == []
 
 
 def test_a_diagnosis_in_words_and_in_json() -> None:
@@ -212,7 +241,7 @@ def test_said_once_and_written(
 
 
 def test_final_scores_are_diagnosed(configure: Any, train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnostics, "FAILURES", (Collapse(long=1, few_classes=1.0),))
+    monkeypatch.setattr(diagnostics, "FAILURES", (Collapse(warm_up=0, long=1, few_classes=1.0),))
     small = ("eval.enabled=true", "eval.num_samples=40", "eval.kid_subset_size=10", "eval.kid_subsets=2")
     outcome = train(stopping(configure(*SHORT, *small, "eval.per_class=4"), "collapse"))
     assert outcome.status == runs.COMPLETED, "there was nothing left to stop"

@@ -173,13 +173,14 @@ def test_few_classes(histogram: list[float], step: int, effective: float | None)
     ],
 )
 def test_variety_that_falls(now: dict[str, float], best: dict[str, float], found: str | None) -> None:
-    """At any step, by any of the judge's figures; the record's images are all of one class."""
-    finding = Collapse().in_scores(record(500, [1.0] + [0.0] * 9, **now), best)
+    """After the warm-up, by either of the judge's figures; the record's images are all of one class."""
+    finding = Collapse().in_scores(record(1001, [1.0] + [0.0] * 9, **now), best)
     if found is None:
         assert finding is None
     else:
         figure = now.get(found, 1.0)
-        assert finding == Finding(500, {found: figure, f"{found}_before": best[found]})
+        assert finding == Finding(1001, {found: figure, f"{found}_before": best[found]})
+    assert Collapse().in_scores(record(1000, [1.0] + [0.0] * 9, **now), best) is None
 
 
 def test_variety_is_what_the_record_has() -> None:

@@ -141,7 +141,7 @@ def test_a_block_costs_the_same_at_every_length(monkeypatch: pytest.MonkeyPatch)
     for block in range(1, 2001):
         before = Counted.looks
         rows.append([50.0 * block, 0.0, 0.0, *healthy])
-        records.append({"step": 50 * block, "weights": "last", "protocol": {}, "per_class": {}, "values": {}})
+        records.append({"step": 50 * block, "protocol": {}, "per_class": {}, "values": {}})
         diagnosed.update(rows, records)
         looks[block] = Counted.looks - before
     assert not diagnosed.found

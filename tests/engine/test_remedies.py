@@ -385,7 +385,7 @@ def test_features_to_match_are_those_of_a_critic_that_answers() -> None:
     """Against a central difference: after unrolled steps the features of real images depend on the fakes."""
     torch.manual_seed(0)
     critic = Hidden(3)
-    objective = Unrolled(FeatureMatching(critic), critic, BCE(), steps=3, lr=0.5)
+    objective = Unrolled(FeatureMatching(critic, unrolled=True), critic, BCE(), steps=3, lr=0.5)
     real, fake, way = images(seed=1), images(seed=2).requires_grad_(), images(seed=3)
     (grad,) = torch.autograd.grad(objective(critic, (real, LABELS), (fake, LABELS)), fake)
 

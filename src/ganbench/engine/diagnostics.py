@@ -90,7 +90,7 @@ class Diagnostics:
 
     def _add_record(self, record: Record) -> None:
         self._records_seen += 1
-        best = self._best_variety.setdefault(_kind(record), {})
+        best = self._best_variety.setdefault(_protocol(record), {})
         self._ask(lambda failure: failure.in_scores(record, best))
         for name, value in variety(record).items():
             best[name] = max(value, best.get(name, value))
@@ -113,9 +113,9 @@ class Diagnostics:
         self.found.setdefault(failure.name, Diagnosis.of(failure, finding))
 
 
-def _kind(record: Record) -> str:
-    """The same for records whose figures may be compared: one protocol, averaged weights or not."""
-    return json.dumps([record["protocol"], record["weights"] == "ema"], sort_keys=True)
+def _protocol(record: Record) -> str:
+    """The same for records whose figures may be compared."""
+    return json.dumps(record["protocol"], sort_keys=True)
 
 
 def _mean(rows: Sequence[Sequence[float]], start: float) -> dict[str, float]:

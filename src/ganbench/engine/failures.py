@@ -48,12 +48,13 @@ class Collapse(Failure):
 
     name = "collapse"
     fix = (
-        "loss.d_lr and loss.g_lr equal and lower (with Adam 2e-4 and 'loss.optimizer.betas=[0.5,0.999]'), or "
-        "remedy.feature_matching=true"
+        "loss.d_lr and loss.g_lr equal and lower; with Adam loss.optimizer.lr=2e-4 "
+        "'loss.optimizer.betas=[0.5,0.999]'"
     )
 
     warm_up: int = 1000
-    """Steps before which every generator makes one blob: healthy MLPs on MNIST stay at 0.17 until then."""
+    """Steps before which every generator makes one blob: healthy MLPs on MNIST stay at 0.17 until then. Their
+    scores are of noise."""
     lasting: int = 500
     identical: float = 0.02
     """Diversity that no generator has on its way to a better one."""
@@ -95,6 +96,8 @@ class Collapse(Failure):
 
     def in_scores(self, record: Record, best: Mapping[str, float]) -> Finding | None:
         """A judge sees little left of what it saw; or, after a long training, few classes."""
+        if record["step"] <= self.warm_up:
+            return None
         now = variety(record)
         for name, worth in self.judged:
             before = best.get(name, -math.inf)

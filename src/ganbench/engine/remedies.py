@@ -125,14 +125,16 @@ class FeatureMatching:
     Salimans et al. 2016, arXiv:1606.03498, section 3.1; the means are those of one batch.
     """
 
-    def __init__(self, discriminator: nn.Module) -> None:
+    def __init__(self, discriminator: nn.Module, unrolled: bool = False) -> None:
         self.tap = Tap(discriminator)
+        self.unrolled = unrolled
 
     def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
         """Squared distance of the mean features of two batches."""
-        # With gradients: the weights of an unrolled critic, and so its features of real images, depend on G.
-        critic(*real)
-        wanted = self.tap.take().float().mean(dim=0)
+        # The weights of an unrolled critic depend on the fakes, and so do its features of real images.
+        with torch.set_grad_enabled(self.unrolled):
+            critic(*real)
+            wanted = self.tap.take().float().mean(dim=0)
         critic(*fake)
         return (wanted - self.tap.take().float().mean(dim=0)).square().sum()
 
@@ -183,8 +185,9 @@ def generator_objective(
 ) -> GeneratorObjective:
     """What the generator minimises under `remedy`, against a discriminator with a loss of that weight."""
     objective: GeneratorObjective
-    objective = FeatureMatching(discriminator) if remedy["feature_matching"] else Adversarial(loss)
-    if not remedy["unroll"]:
+    unrolled = remedy["unroll"] > 0
+    objective = FeatureMatching(discriminator, unrolled) if remedy["feature_matching"] else Adversarial(loss)
+    if not unrolled:
         return objective
     return Unrolled(objective, discriminator, loss, remedy["unroll"], remedy["unroll_lr"], d_loss_weight)
 

@@ -136,7 +136,7 @@ def _mark(table: Table) -> None:
     """Mark the best of each column, and what seeds cannot tell from it.
 
     A tie: the 95 % Welch interval of the difference of means holds 0. With fewer than `MIN_SEEDS` a side
-    the noise is unknown and only the best value is marked.
+    the noise is unknown and only the best value is marked, wherever it stands.
     """
     one_machine = len(machines(table)) <= 1
     for column in COLUMNS.values():
@@ -145,8 +145,10 @@ def _mark(table: Table) -> None:
             continue
         best = (min if column.better == "lower" else max)(cells, key=lambda cell: cell.centre)
         for cell in cells:
-            if cell is not best and _tied(cell, best):
+            if _tied(cell, best):
                 cell.mark = "tie"
+            elif cell.centre == best.centre:
+                cell.mark = "best"
         best.mark = "best"
 
 

@@ -85,7 +85,7 @@ def _machine(info: Mapping[str, Any]) -> str:
     if not isinstance(host, Mapping):
         return f"{device} of {clean(host)}"
     counts = [f"{key} {clean(host[key])}" for key in ("cores", "threads") if host.get(key) is not None]
-    return ", ".join([f"{device} of {clean(host.get('name'))}", *counts])
+    return f"{device} of {clean(host.get('name'))}" + (f" ({', '.join(counts)})" if counts else "")
 
 
 def remark_protocols(tables: Sequence[Table]) -> None:
