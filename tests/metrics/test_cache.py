@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import tempfile
 from pathlib import Path
 
@@ -133,7 +132,11 @@ def test_nobody_without_a_home_goes_without_a_cache(monkeypatch, tmp_path, caplo
     monkeypatch.delenv("GANBENCH_CACHE", raising=False)
     if chosen:
         monkeypatch.setenv("GANBENCH_CACHE", chosen)
-    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what it does where it knows no home
+
+    def homeless(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)  # what it does where it knows no home
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert cache_folder() == tmp_path / "ganbench-cache"
     assert "set GANBENCH_CACHE" in caplog.text
