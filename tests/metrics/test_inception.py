@@ -131,8 +131,9 @@ def test_scores_are_those_of_torch_fidelity(extractor, weights, low_rank, tmp_pa
     assert {name: ours.values[name] for name in names} == pytest.approx(
         {name: theirs[key] for name, key in names.items()}, rel=1e-6
     )
-    # Its KID is computed in float32: ours of the same features in float32 is the same number, and
-    # in float64 one that differs by what float32 loses.
+    # Its KID is computed in float32: ours of our features in float32 is the same number, but for what the
+    # difference of nearly equal sums makes of features' last bits, and in float64 one that differs by what
+    # float32 loses.
     single = kid_features_to_metric(
         extractor(fake, 64).features,
         reference.features,
@@ -142,7 +143,7 @@ def test_scores_are_those_of_torch_fidelity(extractor, weights, low_rank, tmp_pa
         verbose=False,
     )
     assert single["kernel_inception_distance_mean"] == pytest.approx(
-        theirs["kernel_inception_distance_mean"], rel=1e-6
+        theirs["kernel_inception_distance_mean"], rel=1e-5
     )
     assert ours.values["kid_mean"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-3)
     assert ours.values["fid"] > 0.01
