@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -52,6 +54,8 @@ def guarded(name: str, arguments: list[str], debug: bool) -> int:
     """Run a command and turn what goes wrong into one line and an exit code."""
     from ganbench.errors import UserError
 
+    # Else Python looks once more for garbage among all that torch has, for more than a second.
+    atexit.register(gc.freeze)
     try:
         return int(import_module(f"ganbench.commands.{name}").main(arguments))
     except UserError as error:

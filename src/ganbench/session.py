@@ -34,6 +34,7 @@ from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError, UserError
 from ganbench.evaluation import RunScorer, packed
 from ganbench.hardware import native_precision, resolve_device
+from ganbench.quick import no_garbage
 from ganbench.runs import NewerSchemaError, RunDirectory, RunHeldError
 from ganbench.versions import versions
 
@@ -72,7 +73,8 @@ def train_run(config: Config, path: Path | None = None, records: Mapping[str, st
     device = resolve_device(config["device"])
     if device.type == "cuda":
         torch.cuda.set_device(device.index or 0)  # that of a run before may be another
-    check_recipe(config)
+    with no_garbage():
+        check_recipe(config)
     require_logger(config["logger"])
     set_up(config["threads"], config["deterministic"])
     if path is not None:
@@ -80,7 +82,8 @@ def train_run(config: Config, path: Path | None = None, records: Mapping[str, st
     path = path or run_path(config)
     if done := _already_complete(path, config):
         return done
-    dataset = build_dataset(config["dataset"])
+    with no_garbage():
+        dataset = build_dataset(config["dataset"])
     _check_dataset(config, dataset)
     scorer = RunScorer(config, dataset, device) if config["eval"]["enabled"] else None
     try:

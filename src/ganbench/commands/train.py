@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ganbench import runs
 from ganbench.config import finalise, hydra_message, run_name
 from ganbench.errors import ConfigError, UserError
+from ganbench.quick import no_garbage
 
 REFUSED = "refused"
 
@@ -117,7 +118,8 @@ def _job(composed: DictConfig) -> None:
     overrides = list(settings.overrides.task)
     result: dict[str, Any] = {"overrides": overrides}
     try:
-        config = finalise(composed, overrides)
+        with no_garbage():
+            config = finalise(composed, overrides)
         result["run"] = run_name(config)
         if "stopped" in _state:
             raise Interrupted(_state["stopped"])
