@@ -30,12 +30,6 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def memory_format(device: torch.device, precision: str) -> torch.memory_format:
-    """The layout in which convolutions are fastest: channels last, but for float32 on a CPU."""
-    plain = device.type != "cuda" and precision == "float32"
-    return torch.contiguous_format if plain else torch.channels_last
-
-
 @cache
 def compiler_works(device: torch.device) -> bool:
     """Whether `torch.compile` can build a kernel here; says once where it cannot."""
