@@ -228,12 +228,20 @@ def textbook(network: nn.Module) -> nn.Module:
     return network
 
 
+class TextbookUpscale(nn.Sequential):
+    """`SubPixelConv2d` without its short cut behind a projection."""
+
+    def of_projection(self, project: nn.Module, z: Tensor) -> Tensor:
+        """Project, convolve and shuffle each sample."""
+        return self(project(z))
+
+
 def in_textbooks(layer: nn.Module) -> nn.Module | None:
     """What stands for one of our own layers in textbooks; None for all others."""
     if isinstance(layer, Dropout):
         return nn.Dropout(layer.dropped / 256)
     if isinstance(layer, SubPixelConv2d):
-        return nn.Sequential(
+        return TextbookUpscale(
             nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1), nn.PixelShuffle(2)
         )
     if isinstance(layer, Project) and layer.bias is None:  # DCGAN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -291,3 +292,19 @@ def test_generator_is_asked_for_the_real_labels_then_for_uniform_ones(make_step:
     labels = step.gan.random_labels(20_000, CPU)
     shares = torch.bincount(labels, minlength=10) / 20_000
     assert len(shares) == 10 and (shares - 0.1).abs().max().item() < 5 * (0.1 * 0.9 / 20_000) ** 0.5
+
+
+@pytest.mark.parametrize("loss, reuse", [("bce", "false"), ("bce", "true"), ("wgan_gp", "false")])
+def test_what_is_kept_within_a_step_changes_no_bit_of_it(
+    loss: str, reuse: str, make_step: MakeStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of four and three latent values: the convolution of the projection is kept, or made anew."""
+    recipe = (f"loss={loss}", "model=cgan", "model.z_dim=3", f"loss.reuse_fakes={reuse}")
+    kept = make_step(*recipe)
+    rows = [kept() for _ in range(3)]
+    monkeypatch.setattr("ganbench.engine.step.weights_unchanged", nullcontext)
+    anew = make_step(*recipe)
+    assert all(torch.equal(anew(), row) for row in rows)
+    assert all(
+        torch.equal(a, b) for a, b in zip(*(weights(s.gan).values() for s in (kept, anew)), strict=True)
+    )

@@ -11,7 +11,14 @@ from torch import nn
 from torch.nn.functional import conv2d, conv_transpose2d, pixel_shuffle
 
 from ganbench.engine.gan import GAN
-from ganbench.models.layers import Dropout, Project, SubPixelConv2d, layer_widths, normalised
+from ganbench.models.layers import (
+    Dropout,
+    Project,
+    SubPixelConv2d,
+    layer_widths,
+    normalised,
+    weights_unchanged,
+)
 
 
 def test_a_model_says_how_many_widths_it_takes() -> None:
@@ -40,6 +47,54 @@ def test_sub_pixel_convolution_is_pixel_shuffle_of_reordered_channels() -> None:
     x = torch.randn(2, 3, 6, 7)
     convolved = conv2d(x, layer.weight[order], layer.bias[order], padding=1)
     torch.testing.assert_close(layer(x), pixel_shuffle(convolved, 2))
+
+
+def projected() -> tuple[Project, SubPixelConv2d]:
+    torch.manual_seed(0)
+    project, convolution = Project(5, 3, 4), SubPixelConv2d(3, 2)
+    nn.init.normal_(convolution.bias)
+    return project, convolution
+
+
+@pytest.mark.parametrize("count", [4, 5, 6, 40])
+def test_a_convolved_projection_is_the_convolution_of_the_projection(count: int) -> None:
+    """Values and all gradients, for batches smaller and larger than the five latent values."""
+    project, convolution = projected()
+    z = torch.randn(count, 5, requires_grad=True)
+    inputs = [z, *project.parameters(), *convolution.parameters()]
+    expected, found = convolution(project(z)), convolution.of_projection(project, z)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(expected)
+    torch.testing.assert_close(
+        torch.autograd.grad((found * weights).sum(), inputs),
+        torch.autograd.grad((expected * weights).sum(), inputs),
+    )
+
+
+def test_what_weights_alone_decide_is_computed_once_while_they_are_unchanged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project, convolution = projected()
+    computed = []
+    compute = SubPixelConv2d._maps_of
+    monkeypatch.setattr(
+        SubPixelConv2d, "_maps_of", lambda *arguments: (computed.append(1), compute(*arguments))[1]
+    )
+    z = torch.randn(6, 5)
+    with weights_unchanged():
+        with torch.no_grad():  # the fakes of the discriminator's step come first
+            assert not convolution.of_projection(project, z).requires_grad
+        expected = convolution.of_projection(project, z)
+        (kept,) = torch.autograd.grad(expected.sum(), [convolution.weight])
+    assert len(computed) == 1
+    with torch.no_grad():
+        convolution.weight.mul_(2)
+    assert not torch.equal(convolution.of_projection(project, z), expected)
+    with weights_unchanged():
+        torch.testing.assert_close(convolution.of_projection(project, z), convolution(project(z)))
+    (anew,) = torch.autograd.grad(convolution.of_projection(project, z).sum(), [convolution.weight])
+    assert torch.equal(kept, anew)  # linear in the weights: their gradient does not depend on them
+    assert len(computed) == 4
 
 
 def test_sub_pixel_convolution_starts_as_nearest_neighbour_upscaling() -> None:

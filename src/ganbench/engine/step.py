@@ -21,6 +21,7 @@ from ganbench.engine.device import autocast, compiler_works, float32
 from ganbench.engine.gan import GAN, can_be_captured, norms_of
 from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, compares_samples, pack
 from ganbench.losses import Loss
+from ganbench.models.layers import weights_unchanged
 
 log = logging.getLogger(__name__)
 
@@ -104,12 +105,15 @@ class Step:
     def _update_both(self, *drawn: Tensor) -> Tensor:
         """The step on the images at the positions `drawn`: work of the device alone, a graph can hold it."""
         real_batches = [self.batches.at(index) for index in drawn] * (self.n_critic // len(drawn))
-        # All at once: the generator does not change between the critic's updates.
-        fakes = self._fakes([labels for _, labels in real_batches])
-        for (images, real_labels), fake in zip(real_batches, fakes, strict=True):
-            real = pack(images, self.pack)
-            d_metrics = self._update_discriminator(real, pack(fake.detach(), self.pack), real_labels)
-        shown, labels = (fakes[-1], real_labels) if self.reuse_fakes else self._fresh_fakes(len(real_labels))
+        with weights_unchanged():  # the generator's, until its own update
+            # All at once: the generator does not change between the critic's updates.
+            fakes = self._fakes([labels for _, labels in real_batches])
+            for (images, real_labels), fake in zip(real_batches, fakes, strict=True):
+                real = pack(images, self.pack)
+                d_metrics = self._update_discriminator(real, pack(fake.detach(), self.pack), real_labels)
+            shown, labels = (
+                (fakes[-1], real_labels) if self.reuse_fakes else self._fresh_fakes(len(real_labels))
+            )
         g_metrics = self._update_generator((real, real_labels), (pack(shown, self.pack), labels))
         return torch.stack(self._in_order(d_metrics, g_metrics))
 

@@ -43,7 +43,11 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         """Latents B×Z and labels B to images B×C×28×28 in [-1, 1]."""
-        return self.layers(self.project(z * self.embedding(labels)))
+        first, *others = self.layers
+        x: Tensor = first.of_projection(self.project, z * self.embedding(labels))  # type: ignore[operator]
+        for layer in others:
+            x = layer(x)
+        return x
 
 
 class Discriminator(nn.Module):

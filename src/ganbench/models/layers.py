@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 from torch.nn.utils.parametrizations import spectral_norm
 
 NORMS = ("none", "batch", "layer", "spectral")
@@ -82,13 +84,62 @@ class SubPixelConv2d(nn.Conv2d):
         kernels = nn.init.kaiming_normal_(torch.empty_like(self.weight[:fan_out]))
         with torch.no_grad():
             self.weight.copy_(kernels.repeat(4, 1, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(4 * fan_out))
+        self.bias: nn.Parameter = nn.Parameter(torch.zeros(4 * fan_out))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps B×C×H×W to B×`fan_out`×2H×2W."""
-        pixels = super().forward(x).permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))
-        # B×H×W×2×2×C to B×H×2×W×2×C: rows with rows, columns with columns.
-        return pixels.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+        return _shuffle(super().forward(x).permute(0, 2, 3, 1))
+
+    def of_projection(self, project: Project, z: Tensor) -> Tensor:
+        """`self(project(z))`, latents B×Z to B×`fan_out`×2S×2S, at less cost where B is larger than Z.
+
+        Both are linear, and so is one after the other: the maps of the Z unit latents and of the bias are
+        convolved instead of B samples', and each sample is a sum of them. What depends on the weights alone
+        is computed once in a block of `weights_unchanged`.
+        """
+        if len(z) <= project.in_features:
+            return self(project(z))
+        maps, constant = _once(self, lambda: self._maps_of(project))
+        pixels = torch.addmm(constant, z, maps)
+        return _shuffle(pixels.view(len(z), project.size, project.size, -1))
+
+    def _maps_of(self, project: Project) -> tuple[Tensor, Tensor]:
+        """What each latent value adds to the convolution, Z×(S·S·4C), and what is there without any."""
+        rows = torch.cat([project.weight.t(), project.bias[None]])
+        images = rows.view(-1, project.size, project.size, project.channels).permute(0, 3, 1, 2)
+        maps = conv2d(images, self.weight, padding=self.padding).permute(0, 2, 3, 1)
+        return maps[:-1].flatten(1), (maps[-1] + self.bias).flatten()
+
+
+def _shuffle(pixels: Tensor) -> Tensor:
+    """B×H×W×4C to a map B×C×2H×2W: rows with rows, columns with columns."""
+    blocks = pixels.unflatten(3, (2, 2, -1)).transpose(2, 3)
+    return blocks.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+
+
+_kept: dict[nn.Module, tuple[Tensor, ...]] | None = None
+
+
+@contextmanager
+def weights_unchanged() -> Iterator[None]:
+    """A block in which no generator's weights change, nor the arithmetic that autocast chooses for them."""
+    global _kept
+    _kept = {}
+    try:
+        yield
+    finally:
+        _kept = None
+
+
+def _once(layer: nn.Module, compute: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """What `compute` makes of the layer's weights: once in a block of `weights_unchanged`, else anew."""
+    # A compiler takes one pass at a time: what it kept of one pass it would not find in the next.
+    if _kept is None or torch.compiler.is_compiling():
+        return compute()
+    if layer not in _kept:
+        with torch.enable_grad():  # the first pass may want no gradients where a later one does
+            _kept[layer] = compute()
+    return _kept[layer]
 
 
 class Dropout(nn.Module):
