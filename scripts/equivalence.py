@@ -3,10 +3,12 @@
     python scripts/equivalence.py
     python scripts/equivalence.py --device cuda    # there a step is a CUDA graph, too
 
-The plain way: float32, eager, the discriminator sees real and fake images in two passes. Against it: one pass
-for both, and `compile=true`. Both start from the same weights and draw the same numbers; dropout is off, for
-its masks depend on the size of a pass. Shown is the largest difference of a loss in ten steps, relative to
-the largest loss; with the recipe's own optimiser, and with small steps of SGD: Adam makes a whole step of a
+The plain way: float32, eager, the discriminator sees real and fake images in two passes, every sample is
+convolved. Against it: one pass for both, the convolved basis of a projection in the place of the samples
+(`SubPixelConv2d.of_projection`), and `compile=true`, which does both. All start from the same weights and
+draw the same numbers; dropout is off, for its masks depend on the size of a pass. Shown is the largest
+difference of a loss in ten steps, relative to the largest loss; with the recipe's own optimiser, and with
+small steps of SGD: Adam makes a whole step of a
 gradient that is zero but for rounding, as hinge's of some biases is under spectral norm. The yardstick is the
 plain way from weights that are each the next larger float32: what a recipe makes of a rounding.
 """
@@ -24,28 +26,37 @@ from ganbench.data import build_dataset
 from ganbench.engine.device import set_up
 from ganbench.engine.loop import Training
 from ganbench.hardware import resolve_device
+from ganbench.models.layers import Project, SubPixelConv2d
 from ganbench.runs import METRICS
 
 MLP = [("mlp", loss) for loss in ("bce", "lsgan", "hinge", "wgan_clip", "wgan_gp", "sn_hinge")]
 CASES = [*MLP, ("dcgan", "bce"), ("cgan", "bce"), ("cgan", "wgan_gp")]
-WAYS = ("next float", "one pass", "compile=true")
+WAYS = ("next float", "one pass", "basis", "compile=true")
 STEPS = 10
+OF_PROJECTION = SubPixelConv2d.of_projection
 LOSSES = [METRICS.index("d_loss"), METRICS.index("g_loss")]
 
 
+def every_sample(layer: SubPixelConv2d, project: Project, z: Tensor) -> Tensor:
+    """`SubPixelConv2d.of_projection` without its short cut."""
+    return layer(project(z))
+
+
 def train(case: tuple[str, str], device: torch.device, way: str, sgd: bool) -> Tensor | None:
-    """Losses of ten steps, a row a step; None where batch norm allows no single pass."""
+    """Losses of ten steps, a row a step; None where the network has nothing that the way could change."""
     model, loss = case
     still = [] if model == "mlp" else ["model.discriminator.dropout=0"]
     chosen = [way] if way == "compile=true" else []
     config = compose(
-        ["dataset=digits", "train.batch_size=64", f"model={model}", f"loss={loss}", *still, *chosen]
+        ["dataset=digits", "train.batch_size=128", f"model={model}", f"loss={loss}", *still, *chosen]
     )
     training = Training(config, build_dataset(config["dataset"]), device)
     step = training.do_step
-    if way == "one pass" and not step.one_pass:
+    with_basis = any(isinstance(layer, SubPixelConv2d) for layer in training.gan.generator.modules())
+    if (way == "one pass" and not step.one_pass) or (way == "basis" and not with_basis):
         return None
-    step.one_pass = way == "one pass"
+    step.one_pass = step.one_pass and way in ("one pass", "compile=true")
+    SubPixelConv2d.of_projection = OF_PROJECTION if way in ("basis", "compile=true") else every_sample  # type: ignore[method-assign]
     if sgd:
         gan = training.gan
         gan.d_opt = torch.optim.SGD(gan.discriminator.parameters(), lr=1e-3)

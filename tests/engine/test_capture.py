@@ -85,7 +85,7 @@ def rows(training: Training, steps: int) -> Tensor:
 def test_a_recorded_step_trains_as_the_eager_one(
     loss: str, model: str, configure: Any, digits: Dataset
 ) -> None:
-    config = configure(f"loss={loss}", f"model={model}", "remedy.ema_decay=0.9")
+    config = configure(f"loss={loss}", f"model={model}", "model.z_dim=3", "remedy.ema_decay=0.9")
     eager = Training(config, digits, CPU)
     expected = rows(eager, WARM_UP_CALLS + 4)
     recorded = Training(config, digits, CPU)

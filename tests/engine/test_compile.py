@@ -39,12 +39,13 @@ def rows(training: Training, steps: int) -> Tensor:
 
 @pytest.mark.usefixtures("quick_compiler")
 @pytest.mark.parametrize(
-    "model, loss", [("mlp", "bce"), ("mlp", "sn_hinge"), ("mlp", "wgan_gp"), ("dcgan", "bce")]
+    "model, loss",
+    [("mlp", "bce"), ("mlp", "sn_hinge"), ("mlp", "wgan_gp"), ("dcgan", "bce"), ("cgan", "bce")],
 )
 def test_compiled_networks_train_as_plain_ones(
     model: str, loss: str, configure: Any, digits: Dataset
 ) -> None:
-    recipe = (f"model={model}", f"loss={loss}")
+    recipe = (f"model={model}", f"loss={loss}", "model.z_dim=3")
     expected = rows(Training(configure(*recipe), digits, CPU), 10)
     training = Training(configure(*recipe, "compile=true"), digits, CPU)
     assert torch.allclose(rows(training, 10), expected, rtol=1e-5, atol=1e-5)

@@ -85,6 +85,25 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, number: int = signal.
     monkeypatch.setattr(Step, "__call__", interrupted)
 
 
+def test_what_a_network_keeps_from_sampling_serves_in_training(
+    configure: Any, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A generator that makes a tensor in its first pass, for the grid of step 0, and uses it ever after."""
+    training = Training(tiny(configure(*SHORT)), digits, CPU)
+    generator, kept = training.gan.generator, []
+    forward = generator.forward
+
+    def keeping(z: Tensor, labels: Tensor) -> Tensor:
+        kept[:] = kept or [torch.ones(1) + 0]
+        return forward(z * kept[0], labels)
+
+    monkeypatch.setattr(generator, "forward", keeping)
+    generator.layers[1].eval()
+    training.generate(training._sample_z, training._sample_labels)
+    assert generator.training and not generator.layers[1].training
+    assert training.do_step().isfinite().all()
+
+
 # --- the same again ---------------------------------------------------------------------------------
 
 
@@ -94,7 +113,7 @@ def test_twice_the_same_and_once_interrupted(
     loss: str, model: str, configure: Any, train: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whole, whole again, and cut in steps 3 and 5 of 6, none of them a checkpoint's: all bit-identical."""
-    config = tiny(configure(f"loss={loss}", f"model={model}", *SHORT))
+    config = tiny(configure(f"loss={loss}", f"model={model}", "model.z_dim=3", *SHORT))
     whole = train(config, "whole")
     torch.manual_seed(123)
     assert_same(whole.path, train(config, "again").path)

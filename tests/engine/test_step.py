@@ -294,17 +294,39 @@ def test_generator_is_asked_for_the_real_labels_then_for_uniform_ones(make_step:
     assert len(shares) == 10 and (shares - 0.1).abs().max().item() < 5 * (0.1 * 0.9 / 20_000) ** 0.5
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("loss, reuse", [("bce", "false"), ("bce", "true"), ("wgan_gp", "false")])
 def test_what_is_kept_within_a_step_changes_no_bit_of_it(
-    loss: str, reuse: str, make_step: MakeStep, monkeypatch: pytest.MonkeyPatch
+    loss: str, reuse: str, precision: str, make_step: MakeStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches of four and three latent values: the convolution of the projection is kept, or made anew."""
-    recipe = (f"loss={loss}", "model=cgan", "model.z_dim=3", f"loss.reuse_fakes={reuse}")
+    recipe = (
+        f"loss={loss}",
+        "model=cgan",
+        "model.z_dim=3",
+        f"loss.reuse_fakes={reuse}",
+        f"precision={precision}",
+    )
     kept = make_step(*recipe)
     rows = [kept() for _ in range(3)]
-    monkeypatch.setattr("ganbench.engine.step.weights_unchanged", nullcontext)
+    monkeypatch.setattr("ganbench.engine.step.weights_unchanged", lambda generator: nullcontext())
     anew = make_step(*recipe)
     assert all(torch.equal(anew(), row) for row in rows)
     assert all(
         torch.equal(a, b) for a, b in zip(*(weights(s.gan).values() for s in (kept, anew)), strict=True)
     )
+
+
+@pytest.mark.parametrize("part", ["generator", "discriminator"])
+@pytest.mark.parametrize("loss", ["bce", "wgan_gp"])
+def test_a_network_may_hold_weights_that_are_not_trained(part: str, loss: str, make_step: MakeStep) -> None:
+    step = make_step(f"loss={loss}")
+    fixed = next(getattr(step.gan, part).parameters())
+    fixed.requires_grad_(False)
+    step.__post_init__()
+    before = weights(step.gan)
+    step()
+    after = weights(step.gan)
+    same = {name for name in after if torch.equal(after[name], before[name])}
+    # A Wasserstein critic's last bias has no gradient: it cancels.
+    assert same - {"d.layers.5.bias"} == {f"{part[0]}.layers.0.weight"}

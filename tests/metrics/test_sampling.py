@@ -6,12 +6,12 @@ from torch import nn
 
 from ganbench.data import to_uint8
 from ganbench.metrics.sampling import (
-    evaluating,
     generate,
     labels_to_ask,
     latents,
     reference_counts,
 )
+from ganbench.models.modes import evaluating
 
 
 class Tiny(nn.Module):

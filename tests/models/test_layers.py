@@ -49,17 +49,18 @@ def test_sub_pixel_convolution_is_pixel_shuffle_of_reordered_channels() -> None:
     torch.testing.assert_close(layer(x), pixel_shuffle(convolved, 2))
 
 
-def projected() -> tuple[Project, SubPixelConv2d]:
+def projected(bias: bool = True) -> tuple[Project, SubPixelConv2d]:
     torch.manual_seed(0)
-    project, convolution = Project(5, 3, 4), SubPixelConv2d(3, 2)
+    project, convolution = Project(5, 3, 4, bias), SubPixelConv2d(3, 2)
     nn.init.normal_(convolution.bias)
     return project, convolution
 
 
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("count", [4, 5, 6, 40])
-def test_a_convolved_projection_is_the_convolution_of_the_projection(count: int) -> None:
+def test_a_convolved_projection_is_the_convolution_of_the_projection(count: int, bias: bool) -> None:
     """Values and all gradients, for batches smaller and larger than the five latent values."""
-    project, convolution = projected()
+    project, convolution = projected(bias)
     z = torch.randn(count, 5, requires_grad=True)
     inputs = [z, *project.parameters(), *convolution.parameters()]
     expected, found = convolution(project(z)), convolution.of_projection(project, z)
@@ -68,6 +69,8 @@ def test_a_convolved_projection_is_the_convolution_of_the_projection(count: int)
     torch.testing.assert_close(
         torch.autograd.grad((found * weights).sum(), inputs),
         torch.autograd.grad((expected * weights).sum(), inputs),
+        rtol=1e-5,
+        atol=1e-4,  # sums of up to 40·64 products
     )
 
 
@@ -76,12 +79,12 @@ def test_what_weights_alone_decide_is_computed_once_while_they_are_unchanged(
 ) -> None:
     project, convolution = projected()
     computed = []
-    compute = SubPixelConv2d._maps_of
+    compute = SubPixelConv2d.maps_of
     monkeypatch.setattr(
-        SubPixelConv2d, "_maps_of", lambda *arguments: (computed.append(1), compute(*arguments))[1]
+        SubPixelConv2d, "maps_of", lambda *arguments: (computed.append(1), compute(*arguments))[1]
     )
     z = torch.randn(6, 5)
-    with weights_unchanged():
+    with weights_unchanged(convolution):
         with torch.no_grad():  # the fakes of the discriminator's step come first
             assert not convolution.of_projection(project, z).requires_grad
         expected = convolution.of_projection(project, z)
@@ -90,11 +93,23 @@ def test_what_weights_alone_decide_is_computed_once_while_they_are_unchanged(
     with torch.no_grad():
         convolution.weight.mul_(2)
     assert not torch.equal(convolution.of_projection(project, z), expected)
-    with weights_unchanged():
+    with weights_unchanged(convolution):
         torch.testing.assert_close(convolution.of_projection(project, z), convolution(project(z)))
     (anew,) = torch.autograd.grad(convolution.of_projection(project, z).sum(), [convolution.weight])
     assert torch.equal(kept, anew)  # linear in the weights: their gradient does not depend on them
     assert len(computed) == 4
+
+
+def test_maps_are_kept_for_each_projection_and_of_no_other_network() -> None:
+    project, convolution = projected()
+    other, stranger = Project(5, 3, 4), projected()[1]
+    z = torch.randn(6, 5)
+    with weights_unchanged(nn.Sequential(project, convolution)), torch.no_grad():
+        for layer in (project, other, project):
+            torch.testing.assert_close(convolution.of_projection(layer, z), convolution(layer(z)))
+        for factor in (2.0, 3.0):  # this one's weights do change
+            stranger.weight.mul_(factor)
+            torch.testing.assert_close(stranger.of_projection(project, z), stranger(project(z)))
 
 
 def test_sub_pixel_convolution_starts_as_nearest_neighbour_upscaling() -> None:

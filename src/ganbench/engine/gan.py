@@ -232,9 +232,7 @@ def norms_of(network: nn.Module) -> set[str]:
     """The kinds of normalisation found in a network: batch, layer, spectral."""
     found = set()
     for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._NormBase) and module.__class__.__name__.startswith(
-            ("Batch", "SyncBatch", "LazyBatch")
-        ):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
             found.add("batch")
         elif isinstance(module, nn.LayerNorm):
             found.add("layer")
@@ -288,10 +286,19 @@ def can_be_captured(optimizer: torch.optim.Optimizer) -> bool:
     )
 
 
-def on_this_machine(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    """A saved state of an optimiser with the kernels of this one: a run may move between CPU and GPU."""
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a saved state, but keep the kernels and layouts of this run: a run may move between machines.
+
+    Fused kernels go through memory: moments in another layout than their weights would be those of others.
+    """
     own = {k: optimizer.defaults[k] for k in ("fused", "foreach", "capturable") if k in optimizer.defaults}
-    return {**state, "param_groups": [{**group, **own} for group in state["param_groups"]]}
+    optimizer.load_state_dict(
+        {**state, "param_groups": [{**group, **own} for group in state["param_groups"]]}
+    )
+    for weight, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                values[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def _require_finite(node: Config) -> None:

@@ -22,7 +22,7 @@ from ganbench.engine.device import compiler_error
 from ganbench.engine.diagnostics import Diagnostics
 from ganbench.engine.divergence import require_finite
 from ganbench.engine.diversity import diversity, probe_inputs, real_distance
-from ganbench.engine.gan import build_gan, build_loss, on_this_machine
+from ganbench.engine.gan import build_gan, build_loss, load_optimizer
 from ganbench.engine.images import grid, png, square_grid
 from ganbench.engine.loggers import Logger
 from ganbench.engine.remedies import generator_objective
@@ -30,6 +30,7 @@ from ganbench.engine.signals import StopSignals
 from ganbench.engine.step import Step
 from ganbench.errors import RunError
 from ganbench.hardware import peak_memory
+from ganbench.models.modes import evaluating
 from ganbench.runs import HISTORY_COLUMNS, METRICS, RunDirectory
 
 SAMPLE_COUNT = 64
@@ -215,13 +216,11 @@ class Training:
         if self.step == 0:
             self.logger.image("real", square_grid(self.batches.images[: len(self._sample_z)]), self.step)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: a tensor that a module kept from it would break later training
     def generate(self, z: Tensor, labels: Tensor) -> Tensor:
         """Images uint8 N×C×H×W of the generator in eval mode."""
-        self.gan.generator.eval()
-        images = to_uint8(self.gan.generator(z, labels))
-        self.gan.generator.train()
-        return images
+        with evaluating(self.gan.generator):
+            return to_uint8(self.gan.generator(z, labels))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the rest of the run depends on, as tensors and plain values."""
@@ -262,8 +261,10 @@ class Training:
         if any(len(row) != len(HISTORY_COLUMNS) for row in history):
             raise ValueError("its history has other columns")
         for name, part in self.gan.parts().items():
-            optimizer = isinstance(part, torch.optim.Optimizer)
-            part.load_state_dict(on_this_machine(part, state[name]) if optimizer else state[name])
+            if isinstance(part, torch.optim.Optimizer):
+                load_optimizer(part, state[name])
+            else:
+                part.load_state_dict(state[name])
         if self.do_step.captured:
             self.do_step.captured.forget()  # optimisers replace their state when they load one
         self.batches.load_state_dict(state["batches"])

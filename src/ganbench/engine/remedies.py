@@ -159,7 +159,8 @@ class Unrolled:
 
     def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
         """The objective before the discriminator of the future."""
-        parameters: dict[str, Tensor] = dict(self.discriminator.named_parameters())
+        named = self.discriminator.named_parameters()
+        parameters: dict[str, Tensor] = {name: weight for name, weight in named if weight.requires_grad}
         buffers = {name: buffer.clone() for name, buffer in self.discriminator.named_buffers()}
         for _ in range(self.steps):
             loss = self._d_objective(self._critic(parameters | buffers), real, fake)

@@ -55,8 +55,8 @@ class Step:
         # and the fakes of one critic update those of the others.
         self.g_one_pass = "batch" not in norms_of(self.gan.generator)
         self.g_objective = self.objective or Adversarial(self.loss)
-        self.g_parameters = list(self.gan.generator.parameters())
-        self.d_parameters = list(self.gan.discriminator.parameters())
+        self.g_parameters = trained(self.gan.generator)
+        self.d_parameters = trained(self.gan.discriminator)
         self.d_loss = self.loss.d_loss if self.d_loss_weight == 1 else self._weighted_d_loss
         self.captured = Captured(self._update_both, self.device) if self._may_capture() else None
         self.images = 0
@@ -105,7 +105,7 @@ class Step:
     def _update_both(self, *drawn: Tensor) -> Tensor:
         """The step on the images at the positions `drawn`: work of the device alone, a graph can hold it."""
         real_batches = [self.batches.at(index) for index in drawn] * (self.n_critic // len(drawn))
-        with weights_unchanged():  # the generator's, until its own update
+        with weights_unchanged(self.gan.generator):  # until its own update
             # All at once: the generator does not change between the critic's updates.
             fakes = self._fakes([labels for _, labels in real_batches])
             for (images, real_labels), fake in zip(real_batches, fakes, strict=True):
@@ -191,14 +191,18 @@ class Step:
         return [d_loss, g_loss, penalty, d_real, d_fake, accuracy, d_norm, g_norm]
 
 
+def trained(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters that ask for gradients; those of a fixed feature extractor, say, do not."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
 @contextmanager
 def frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     """Have the parameters ask for no gradient in this block."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    for parameter in trained:
+    for parameter in parameters:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in trained:
+        for parameter in parameters:
             parameter.requires_grad_(True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ganbench.data import to_uint8
+from ganbench.models.modes import evaluating
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def generate(
 ) -> Samples:
     """`count` images; `labels` int64 `count` are asked of a conditional generator, None of others.
 
-    All latents come from `seed` before the first batch, so image i does not depend on `batch_size`.
+    All latents come from `seed` before the first batch, so image i does not depend on `batch_size`, but for
+    the rounding of sums in another order.
     """
     return generate_from(generator, latents(count, z_dim, seed), labels, seed, batch_size, device)
 
@@ -70,18 +72,6 @@ def generate_from(
             nonfinite += (~made.flatten(1).isfinite()).any(dim=1).sum()
             images.append(to_uint8(made.nan_to_num(0.0, 0.0, 0.0)).cpu())
     return Samples(torch.cat(images), labels, int(nonfinite))
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """`module.eval()` inside, every submodule's own mode after."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 @contextmanager

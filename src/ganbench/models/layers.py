@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -94,18 +94,19 @@ class SubPixelConv2d(nn.Conv2d):
         """`self(project(z))`, latents B×Z to B×`fan_out`×2S×2S, at less cost where B is larger than Z.
 
         Both are linear, and so is one after the other: the maps of the Z unit latents and of the bias are
-        convolved instead of B samples', and each sample is a sum of them. What depends on the weights alone
-        is computed once in a block of `weights_unchanged`.
+        convolved instead of B samples', and each sample is a sum of them (hooks on either layer are not
+        called then). In a block of `weights_unchanged` the maps are convolved once.
         """
         if len(z) <= project.in_features:
             return self(project(z))
-        maps, constant = _once(self, lambda: self._maps_of(project))
+        maps, constant = _kept(self, project)
         pixels = torch.addmm(constant, z, maps)
         return _shuffle(pixels.view(len(z), project.size, project.size, -1))
 
-    def _maps_of(self, project: Project) -> tuple[Tensor, Tensor]:
+    def maps_of(self, project: Project) -> tuple[Tensor, Tensor]:
         """What each latent value adds to the convolution, Z×(S·S·4C), and what is there without any."""
-        rows = torch.cat([project.weight.t(), project.bias[None]])
+        bias = project.weight.new_zeros(project.out_features) if project.bias is None else project.bias
+        rows = torch.cat([project.weight.t(), bias[None]])
         images = rows.view(-1, project.size, project.size, project.channels).permute(0, 3, 1, 2)
         maps = conv2d(images, self.weight, padding=self.padding).permute(0, 2, 3, 1)
         return maps[:-1].flatten(1), (maps[-1] + self.bias).flatten()
@@ -117,29 +118,32 @@ def _shuffle(pixels: Tensor) -> Tensor:
     return blocks.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
 
 
-_kept: dict[nn.Module, tuple[Tensor, ...]] | None = None
+_maps: dict[SubPixelConv2d, dict[Project, tuple[Tensor, Tensor]]] = {}
+"""What is kept now, of the convolutions whose weights do not change now."""
 
 
 @contextmanager
-def weights_unchanged() -> Iterator[None]:
-    """A block in which no generator's weights change, nor the arithmetic that autocast chooses for them."""
-    global _kept
-    _kept = {}
+def weights_unchanged(generator: nn.Module) -> Iterator[None]:
+    """A block in which the generator's weights do not change, nor the precision of what is made of them."""
+    layers = [layer for layer in generator.modules() if isinstance(layer, SubPixelConv2d)]
+    _maps.update((layer, {}) for layer in layers)
     try:
         yield
     finally:
-        _kept = None
+        for layer in layers:
+            _maps.pop(layer, None)
 
 
-def _once(layer: nn.Module, compute: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """What `compute` makes of the layer's weights: once in a block of `weights_unchanged`, else anew."""
+def _kept(layer: SubPixelConv2d, project: Project) -> tuple[Tensor, Tensor]:
+    """`layer.maps_of(project)`, computed once in a block of `weights_unchanged`, else anew."""
     # A compiler takes one pass at a time: what it kept of one pass it would not find in the next.
-    if _kept is None or torch.compiler.is_compiling():
-        return compute()
-    if layer not in _kept:
+    if torch.compiler.is_compiling() or layer not in _maps:
+        return layer.maps_of(project)
+    kept = _maps[layer]
+    if project not in kept:
         with torch.enable_grad():  # the first pass may want no gradients where a later one does
-            _kept[layer] = compute()
-    return _kept[layer]
+            kept[project] = layer.maps_of(project)
+    return kept[project]
 
 
 class Dropout(nn.Module):
