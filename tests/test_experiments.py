@@ -135,3 +135,7 @@ def test_a_whole_tutorial_is_one_sweep(
     found = [runs.read_run(path) for path in runs.find_runs(tmp_path / "outputs")]
     assert {run.info["name"]["loss"] for run in found} == {"bce", "wgan_clip", "sn_hinge"}
     assert {run.info["seed"] for run in found} == {42}
+    assert {run.info["experiment"] for run in found} == {"trilogy/vanilla", "trilogy/wgan", "trilogy/sngan"}
+    assert main(["train", "dataset=digits", "train=smoke", "eval.enabled=false", "output_root=plain"]) == 0
+    (plain,) = runs.find_runs(tmp_path / "plain")
+    assert runs.read_run(plain).info["experiment"] is None

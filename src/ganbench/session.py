@@ -61,10 +61,16 @@ def run_path(config: Config) -> Path:
     return Path(config["output_root"]) / configuration.run_name(config)
 
 
-def train_run(config: Config, path: Path | None = None, records: Mapping[str, str] | None = None) -> Outcome:
+def train_run(
+    config: Config,
+    path: Path | None = None,
+    records: Mapping[str, str] | None = None,
+    experiment: str | None = None,
+) -> Outcome:
     """Train what `config` says, unless its directory holds it already; resume what was begun.
 
-    `records` are further small files for the run directory, by name.
+    `records` are further small files for the run directory, by name; `experiment` names the file that the
+    configuration came from, for tables.
 
     Raises:
         UserError: refused before a run directory was made: configuration, device, data, folder.
@@ -99,7 +105,8 @@ def train_run(config: Config, path: Path | None = None, records: Mapping[str, st
         if config["force"]:
             run.clear()
         with _logged_to(path / "train.log"), StopSignals() as stop:
-            return _train(run, config, dataset, device, scorer, stop, records or {})
+            begin = partial(_begin, run, config, dataset, device, records or {}, experiment)
+            return _train(run, config, dataset, device, scorer, stop, begin)
     finally:
         run.close()
 
@@ -111,13 +118,13 @@ def _train(
     device: torch.device,
     scorer: RunScorer | None,
     stop: StopSignals,
-    records: Mapping[str, str],
+    begin: Callable[[], None],
 ) -> Outcome:
     """The run proper: whatever happens, run.json says it."""
     training = None
     try:
         with stop.deferred():
-            _begin(run, config, dataset, device, records)
+            begin()
             training = Training(config, dataset, device)
             _resume(run, training)
             training.logger = open_logger(config["logger"], run.path, training.step)
@@ -238,6 +245,7 @@ def _begin(
     dataset: Dataset,
     device: torch.device,
     records: Mapping[str, str],
+    experiment: str | None,
 ) -> None:
     """Mark the directory as this run's, now running."""
     config_hash = configuration.identity(config)
@@ -248,6 +256,7 @@ def _begin(
         status=runs.RUNNING,
         reason=None,
         name={group: config[group]["name"] for group in ("dataset", "model", "loss")},
+        experiment=experiment or before.get("experiment"),
         config_hash=config_hash,
         seed=config["seed"],
         dataset_sha256=dataset.sha256,

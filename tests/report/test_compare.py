@@ -514,6 +514,24 @@ def test_different_budgets_are_told_in_the_table(root: Path) -> None:
     assert any("--at images=256000" in note for note in table.notes)
 
 
+def test_an_equal_budget_is_advised_only_where_scores_on_the_way_allow_it(root: Path) -> None:
+    for loss in ("bce", "wgan_gp"):
+        synthetic.completed(root, loss=loss, training=False)
+    (table,) = compared(root).tables
+    assert any("different budgets" in note for note in table.notes)
+    assert not any("--at" in note for note in table.notes)
+
+
+def test_kid_of_a_single_seed_has_its_spread_over_subsets_beside_it(root: Path) -> None:
+    """KID 12/2000 = 6 and its standard deviation 12/9000 = 1.33, in thousandths."""
+    synthetic.completed(root, loss="bce", fid=12.0)
+    for seed in (0, 1):
+        synthetic.completed(root, loss="hinge", seed=seed)
+    (table,) = compared(root).tables
+    (note,) = [note for note in table.notes if note.startswith("KID")]
+    assert note == "KID ×10³ ± its standard deviation over subsets of images: bce 6.00 ± 1.33"
+
+
 def test_equal_budgets_need_no_columns(root: Path) -> None:
     for loss in ("bce", "hinge"):
         synthetic.completed(root, loss=loss)

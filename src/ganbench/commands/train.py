@@ -157,7 +157,8 @@ def _train(config: dict[str, Any], composed: DictConfig, settings: Any) -> Any:
     }
     chosen = Path(settings.run.dir)
     single = settings.mode == RunMode.RUN and chosen != Path(".")
-    return train_run(config, chosen if single else None, records)
+    experiment = settings.runtime.choices.get("experiment")
+    return train_run(config, chosen if single else None, records, experiment)
 
 
 def _summary(job: dict[str, Any]) -> list[str]:

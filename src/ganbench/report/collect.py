@@ -61,6 +61,12 @@ class Run:
             for name in NAMES
         }
 
+    @property
+    def experiment(self) -> str | None:
+        """The experiment file that the run was composed from, by name."""
+        said = self.info.get("experiment")
+        return clean(said, 60) if isinstance(said, str) and said else None
+
     @cached_property
     def settings(self) -> dict[str, str]:
         """Every config key that makes the recipe, as text.
@@ -71,9 +77,7 @@ class Run:
         return {
             key: setting(value)
             for key, value in self.config.items()
-            if key not in HOUSEKEEPING
-            and not key.startswith(("eval.", "logger."))
-            and not (key in later and value == later[key])
+            if is_setting(key) and not (key in later and value == later[key])
         }
 
     @cached_property
@@ -88,8 +92,8 @@ class Run:
         return 1 if value is None else int(value)
 
     def lookup(self, key: str) -> str | None:
-        """A setting by dotted key or short name (dataset, model, loss, seed, status); None if absent."""
-        short = {**self.names, "seed": str(self.seed), "status": self.status}
+        """A setting by dotted key or short name (dataset, loss, experiment, status…); None if absent."""
+        short = {**self.names, "seed": str(self.seed), "status": self.status, "experiment": self.experiment}
         if key in short:
             return short[key]
         return setting(self.config[key]) if key in self.config else None
@@ -128,6 +132,11 @@ class Collection:
     roots: list[Path]
     runs: list[Run]
     skipped: list[Skipped]
+
+
+def is_setting(key: str) -> bool:
+    """Whether a dotted key of the configuration is a part of the recipe."""
+    return key not in HOUSEKEEPING and not key.startswith(("eval.", "logger."))
 
 
 def collect(roots: Iterable[str | Path]) -> Collection:

@@ -5,9 +5,25 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from ganbench.report.collect import NAMES, Run
+from ganbench.report.collect import NAMES, Run, is_setting
 from ganbench.report.table import Row, Table
-from ganbench.report.text import DASH, clean
+from ganbench.report.text import DASH, clean, setting
+from ganbench.schema import later_keys
+
+EXPERIMENT = "experiment"
+NAMED = (EXPERIMENT, *NAMES)
+"""Columns whose values say themselves what they are of."""
+
+DERIVED = {
+    "loss.d_lr": ("loss.optimizer.lr",),
+    "loss.g_lr": ("loss.optimizer.lr",),
+    "model.generator.z_dim": ("model.z_dim",),
+    "model.discriminator.channels": ("dataset.channels", "remedy.pack"),
+    "model.discriminator.norm": ("loss.critic_norm",),
+    "model.discriminator.features": ("loss.critic_norm", "model.discriminator.norm"),
+    "model.discriminator.dropout": ("loss.critic_norm", "model.discriminator.norm"),
+}
+"""Keys that follow from others, by interpolation in `conf/`, unless somebody sets them."""
 
 
 def name_rows(table: Table) -> None:
@@ -15,7 +31,14 @@ def name_rows(table: Table) -> None:
     recipes = [{**row.runs[0].names, **_plain(row.runs[0])} for row in table.rows]
     names = [key for key in NAMES if len({recipe[key] for recipe in recipes}) > 1]
     table.shared = {key: recipes[0][key] for key in NAMES if key not in names}
-    table.keys = names + _differing(recipes)
+    families: tuple[str, ...] = NAMES
+    if experiments := _experiments(table):
+        for recipe, experiment in zip(recipes, experiments, strict=True):
+            recipe[EXPERIMENT] = experiment
+        families = NAMED
+        # An experiment's name says its model and loss, unless it was run with others.
+        names = [EXPERIMENT, *(key for key in names if not _follows(key, (EXPERIMENT,), recipes))]
+    table.keys = names + _differing(recipes, families)
     if not table.keys:
         table.keys = ["loss"]
     for row, recipe in zip(table.rows, recipes, strict=True):
@@ -27,9 +50,23 @@ def name_rows(table: Table) -> None:
         row.short = short
 
 
+def _experiments(table: Table) -> list[str]:
+    """The experiment of each row, where every run comes from one and they tell rows apart; else nothing."""
+    found = [{run.experiment for run in row.runs} for row in table.rows]
+    names = [experiments.pop() for experiments in found if len(experiments) == 1]
+    told = [name for name in names if name is not None]
+    return told if len(told) == len(found) and len(set(told)) > 1 else []
+
+
+def _follows(key: str, others: Sequence[str], recipes: Sequence[Mapping[str, str]]) -> bool:
+    """Whether recipes that agree in `others` agree in `key`."""
+    pairs = {(tuple(recipe.get(other) for other in others), recipe.get(key)) for recipe in recipes}
+    return len(pairs) == len({values for values, _ in pairs})
+
+
 def _label(row: Row, keys: Sequence[str]) -> str:
     parts = [
-        row.recipe[key] if key in NAMES else f"{key.rsplit('.', 1)[-1]}={row.recipe[key]}"
+        row.recipe[key] if key in NAMED else f"{key.rsplit('.', 1)[-1]}={row.recipe[key]}"
         for key in keys
         if row.recipe[key] != DASH
     ]
@@ -48,8 +85,8 @@ def _unique(labels: Iterable[str]) -> list[str]:
 
 def _enough_keys(table: Table) -> list[str]:
     """The names, and of the other keys only those that tell rows apart, short ones first."""
-    names = [key for key in table.keys if key in NAMES]
-    others = [key for key in table.keys if key not in NAMES]
+    names = [key for key in table.keys if key in NAMED]
+    others = [key for key in table.keys if key not in NAMED]
     chosen = list(names)
     for key in sorted(others, key=lambda key: sum(len(row.recipe[key]) for row in table.rows)):
         if _distinct(table, [*chosen, key]) > _distinct(table, chosen):
@@ -62,22 +99,27 @@ def _distinct(table: Table, keys: Sequence[str]) -> int:
 
 
 def _plain(run: Run) -> dict[str, str]:
+    """What a run's configuration says, a key that came later and was left at its default included."""
     names = {f"{name}.name" for name in NAMES}
-    return {key: value for key, value in run.settings.items() if key not in names}
+    later = {key: setting(value) for key, value in later_keys().items() if is_setting(key)}
+    return {key: value for key, value in {**later, **run.settings}.items() if key not in names}
 
 
-def _differing(recipes: Sequence[Mapping[str, str]]) -> list[str]:
-    """Keys that tell apart two recipes of the same dataset, model and loss.
+def _differing(recipes: Sequence[Mapping[str, str]], same: Sequence[str]) -> list[str]:
+    """Keys that tell apart two recipes which are the `same` by name: of one dataset, model and loss.
 
-    What comes with a name, such as the optimiser of a loss, is said by the name.
+    What comes with a name, such as the optimiser of a loss, is said by the name; what follows from
+    another key is said by that.
     """
     families: dict[tuple[str, ...], list[Mapping[str, str]]] = defaultdict(list)
     for recipe in recipes:
-        families[tuple(recipe[key] for key in NAMES)].append(recipe)
+        families[tuple(recipe[key] for key in same)].append(recipe)
     differing: dict[str, None] = {}
     for family in families.values():
         if len(family) > 1:
             for key in dict.fromkeys(key for recipe in family for key in recipe):
-                if len({recipe.get(key) for recipe in family}) > 1:
+                if len({recipe.get(key) for recipe in family}) > 1 and not (
+                    key in DERIVED and _follows(key, DERIVED[key], family)
+                ):
                     differing[key] = None
     return list(differing)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from ganbench.report.columns import finite
+from ganbench.report.columns import COLUMNS, finite
 from ganbench.report.protocol import AXES, nearest
 from ganbench.report.table import Table
 from ganbench.report.text import clean, count, listed
@@ -27,7 +27,9 @@ def remark_budgets(table: Table) -> None:
             told.append(f"{name} {count(min(amounts))} to {count(max(amounts))}")
     if told:
         images = [amount for row in table.rows if (amount := row.budget["images"]) is not None]
-        hint = f"; --at images={min(images):.0f} compares at an equal one" if images else ""
+        hint = ""
+        if images and any(record.get("when") == "training" for run in table.runs for record in run.records):
+            hint = f"; --at images={min(images):.0f} compares at an equal one"
         table.notes.append(f"the recipes were given different budgets ({', '.join(told)}){hint}")
 
 
@@ -56,10 +58,23 @@ def remark_conditions(table: Table) -> None:
         table.notes.append(
             f"fewer than {MIN_SEEDS} seeds, so noise unknown and no ties marked: {listed(few, 6)}"
         )
+    table.notes += _kid_spread(table)
     table.notes += _absent(table)
     seeds = {str(pick.record["protocol"].get("seed")) for row in table.rows for pick in row.picks.values()}
     if len(seeds) > 1:
         table.notes.append(f"generated with different evaluation seeds: {listed(sorted(seeds), 4)}")
+
+
+def _kid_spread(table: Table) -> list[str]:
+    """KID with its standard deviation over the subsets, for recipes whose seeds show no spread yet."""
+    column, told = COLUMNS["kid"], []
+    for row in table.rows:
+        for pick in row.picks.values() if len(row.picks) == 1 and column in table.columns else ():
+            mean, spread = pick.value("kid", "kid_mean"), pick.value("kid", "kid_std")
+            if mean is not None and spread is not None:
+                told.append(f"{row.label} {column.text(mean)} ± {column.text(spread, like=mean)}")
+    what = f"{column.heading} {column.unit} ± its standard deviation over subsets of images"
+    return [f"{what}: {listed(told, 12)}"] if told else []
 
 
 def _absent(table: Table) -> list[str]:

@@ -43,7 +43,8 @@ def losses(table: Table) -> Figure | None:
         trouble = "" if row.picks else f" ({row.trouble})"
         panel.set_title(style.safe(row.short + trouble, 30))
     figure.supxlabel("steps", fontsize=8, y=0.06 / figure.get_figheight(), va="bottom")
-    style.set_title(figure, style.headline(table, "Losses (blue: discriminator, dashed orange: generator)"))
+    what = "Losses (blue: discriminator, dashed orange: generator)"
+    style.set_title(figure, style.headline(table, what, scored=False))
     return figure
 
 

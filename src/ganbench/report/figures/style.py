@@ -6,6 +6,7 @@ Figures are made without pyplot: no global state, no display.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 
 BLUE, ORANGE, GREY, PALE = PALETTE[0], PALETTE[3], "#888888", "#A9CCE3"
+
+CHARACTERS_AN_INCH = 13
+LINE_INCHES = 0.17
+"""Of headlines: 10 points high, the widest of sans-serif letters left aside."""
 
 MAX_ROWS = 36
 """Recipes in one figure; of more, the first in the table's order are drawn."""
@@ -57,11 +62,21 @@ def new_figure(width: float, height: float, solve: bool = True) -> Figure:
 
 
 def set_title(figure: Figure, text: str) -> None:
-    """The headline, a fixed distance below the upper edge where the layout does not place it."""
-    if figure.get_layout_engine() is None:
-        figure.suptitle(text, y=1 - 0.08 / figure.get_figheight(), va="top")
-    else:
-        figure.suptitle(text)
+    """The headline, in as many lines as the figure's width asks for.
+
+    Where the layout does not make room by itself, the figure grows upwards by the lines after the first.
+    """
+    lines = textwrap.wrap(text, max(20, int(figure.get_figwidth() * CHARACTERS_AN_INCH)))
+    wrapped = "\n".join(lines)
+    if figure.get_layout_engine() is not None:
+        figure.suptitle(wrapped)
+        return
+    before = figure.get_figheight()
+    after = before + LINE_INCHES * (len(lines) - 1)
+    figure.set_figheight(after)
+    room = figure.subplotpars
+    figure.subplots_adjust(top=room.top * before / after, bottom=room.bottom * before / after)
+    figure.suptitle(wrapped, y=1 - 0.08 / after, va="top")
 
 
 def safe(text: str, limit: int = 34) -> str:
@@ -76,12 +91,12 @@ def drawn_rows(table: Table) -> list[Row]:
     return table.rows[:MAX_ROWS]
 
 
-def headline(table: Table, what: str) -> str:
-    """Title of a figure: what, dataset, extractor, split, weights and number of seeds."""
+def headline(table: Table, what: str, scored: bool = True) -> str:
+    """Title of a figure: what, dataset, number of seeds; of scores also extractor, split and weights."""
     sizes = sorted({len(row.picks) for row in drawn_rows(table) if row.picks})
     seeds = f"n = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "") if sizes else "no scores"
     parts = [what, table.dataset]
-    if table.protocol:
+    if table.protocol and scored:
         parts.append(f"{table.protocol.extractor}, {table.protocol.split} split")
         parts.append(f"at {table.at}" if table.at else f"{table.weights} weights")
     parts.append(f"{seeds} seed{'s' * (sizes[-1:] != [1])}")

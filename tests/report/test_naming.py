@@ -1,0 +1,79 @@
+"""What rows are called: by what tells them apart, in the fewest words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import synthetic_runs as synthetic
+
+from ganbench.report.comparison import Options, compare
+from ganbench.report.table import Table
+
+
+def composed_from(experiment: str | None, folder: Path) -> Path:
+    """The run as one that came from an experiment file."""
+    info = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**info, "experiment": experiment}))
+    return folder
+
+
+def table_of(root: Path, **options: Any) -> Table:
+    (table,) = compare(Options(roots=[root], **options)).tables
+    return table
+
+
+def test_recipes_from_experiments_are_called_by_them(root: Path) -> None:
+    composed_from("lab/baseline", synthetic.completed(root, "mlp", "bce", 0))
+    composed_from("lab/fast", synthetic.completed(root, "mlp", "bce", 0, loss__optimizer__lr=2e-3))
+    composed_from("lab/saturating", synthetic.completed(root, "mlp", "minimax", 0))
+    table = table_of(root)
+    assert table.keys == ["experiment"]
+    assert {row.label for row in table.rows} == {"lab/baseline", "lab/fast", "lab/saturating"}
+    assert {row.short for row in table.rows} == {row.label for row in table.rows}
+    (row,) = table_of(root, where=["experiment=lab/fast"]).rows
+    assert row.runs[0].config["loss.optimizer.lr"] == 2e-3
+
+
+def test_what_an_experiment_was_run_with_is_told_beside_it(root: Path) -> None:
+    composed_from("cgan/bce", synthetic.completed(root, "cgan", "bce", 0))
+    composed_from("cgan/bce", synthetic.completed(root, "cgan", "bce", 0, train__batch_size=64))
+    composed_from("cgan/hinge", synthetic.completed(root, "cgan", "hinge", 0))
+    composed_from("cgan/hinge", synthetic.completed(root, "mlp", "hinge", 0))
+    table = table_of(root)
+    assert table.keys == ["experiment", "model", "train.batch_size"]
+    assert sorted(row.label for row in table.rows) == [
+        "cgan/bce / cgan / batch_size=128",
+        "cgan/bce / cgan / batch_size=64",
+        "cgan/hinge / cgan / batch_size=128",
+        "cgan/hinge / mlp / batch_size=128",
+    ]
+
+
+def test_experiments_name_all_rows_or_none(root: Path) -> None:
+    composed_from("lab/baseline", synthetic.completed(root, "mlp", "bce", 0))
+    synthetic.completed(root, "mlp", "hinge", 0)
+    assert table_of(root).keys == ["loss"]
+    # One recipe, by its name and by its keys.
+    composed_from("lab/hinge", synthetic.completed(root, "mlp", "hinge", 1))
+    assert table_of(root).keys == ["loss"]
+
+
+def test_keys_that_follow_from_others_are_left_out(root: Path) -> None:
+    for rate in (1e-4, 2e-4):
+        rates = {f"loss__{name}": rate for name in ("d_lr", "g_lr", "optimizer__lr")}
+        synthetic.completed(root, "mlp", "bce", 0, **rates)
+    assert table_of(root).keys == ["loss.optimizer.lr"]
+    synthetic.completed(root, "mlp", "bce", 0, loss__d_lr=4e-4, loss__g_lr=1e-4, loss__optimizer__lr=1e-4)
+    assert table_of(root).keys == ["loss.d_lr", "loss.optimizer.lr"]
+
+
+def test_a_later_key_left_at_its_default_is_shown_with_it(root: Path) -> None:
+    """Runs from before the key have none; packs make the discriminator's channels."""
+    synthetic.completed(root, "mlp", "bce", 0, model__discriminator__channels=1)
+    later = {"ema_decay": None, "minibatch_std": False, "pack": 2, "feature_matching": False, "unroll": 0}
+    synthetic.completed(root, "mlp", "bce", 0, model__discriminator__channels=2, remedy=later)
+    table = table_of(root)
+    assert table.keys == ["remedy.pack"]
+    assert {row.label for row in table.rows} == {"pack=1", "pack=2"}
