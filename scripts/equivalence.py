@@ -2,6 +2,7 @@
 
     python scripts/equivalence.py
     python scripts/equivalence.py --device cuda    # there a step is a CUDA graph, too
+    python scripts/equivalence.py --cases cgan/bce --ways basis
 
 The plain way: float32, eager, the discriminator sees real and fake images in two passes, every sample is
 convolved. Against it: one pass for both, the convolved basis of a projection in the place of the samples
@@ -29,8 +30,8 @@ from ganbench.hardware import resolve_device
 from ganbench.models.layers import Project, SubPixelConv2d
 from ganbench.runs import METRICS
 
-MLP = [("mlp", loss) for loss in ("bce", "lsgan", "hinge", "wgan_clip", "wgan_gp", "sn_hinge")]
-CASES = [*MLP, ("dcgan", "bce"), ("cgan", "bce"), ("cgan", "wgan_gp")]
+MLP = [f"mlp/{loss}" for loss in ("bce", "lsgan", "hinge", "wgan_clip", "wgan_gp", "sn_hinge")]
+CASES = [*MLP, "dcgan/bce", "cgan/bce", "cgan/wgan_gp"]
 WAYS = ("next float", "one pass", "basis", "compile=true")
 STEPS = 10
 OF_PROJECTION = SubPixelConv2d.of_projection
@@ -42,9 +43,9 @@ def every_sample(layer: SubPixelConv2d, project: Project, z: Tensor) -> Tensor:
     return layer(project(z))
 
 
-def train(case: tuple[str, str], device: torch.device, way: str, sgd: bool) -> Tensor | None:
+def train(case: str, device: torch.device, way: str, sgd: bool) -> Tensor | None:
     """Losses of ten steps, a row a step; None where the network has nothing that the way could change."""
-    model, loss = case
+    model, loss = case.split("/")
     still = [] if model == "mlp" else ["model.discriminator.dropout=0"]
     chosen = [way] if way == "compile=true" else []
     config = compose(
@@ -86,15 +87,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cpu")
-    device = resolve_device(parser.parse_args().device)
+    parser.add_argument("--cases", nargs="+", default=CASES, metavar="MODEL/LOSS")
+    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
+    arguments = parser.parse_args()
+    device = resolve_device(arguments.device)
     set_up(None, deterministic=False)
-    print("| case | " + " | ".join(f"{way} | {way}, SGD" for way in WAYS) + " |")
-    print("|---|" + "---|" * 2 * len(WAYS))
-    for case in CASES:
+    print("| case | " + " | ".join(f"{way} | {way}, SGD" for way in arguments.ways) + " |")
+    print("|---|" + "---|" * 2 * len(arguments.ways))
+    for case in arguments.cases:
         plain = [train(case, device, "plain", sgd) for sgd in (False, True)]
-        tried = [(way, sgd) for way in WAYS for sgd in (False, True)]
+        tried = [(way, sgd) for way in arguments.ways for sgd in (False, True)]
         shown = [difference(train(case, device, way, sgd), plain[sgd]) for way, sgd in tried]
-        print(f"| {'/'.join(case)} | {' | '.join(shown)} |", flush=True)
+        print(f"| {case} | {' | '.join(shown)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ganbench.config.groups import group_files
 from ganbench.config.keys import Config
 from ganbench.config.messages import hydra_message
-from ganbench.config.validation import BUDGETS, NORM_CHOICES, validate
+from ganbench.config.validation import BUDGETS, FAILURES, NORM_CHOICES, PRECISIONS, validate
 from ganbench.config.values import is_number, shown
 from ganbench.errors import ConfigError, first_line
 from ganbench.schema import GROUPS, ModelConfig
@@ -148,7 +148,11 @@ def _check_before_resolving(composed: DictConfig) -> None:
         raise ConfigError(f"loss.optimizer.lr={shown(rate)}: must be a positive, finite number")
     stop_on = composed.train.get("stop_on") if "train" in composed else None
     if isinstance(stop_on, str):
-        raise ConfigError(f"train.stop_on={stop_on}: must be a list; try train.stop_on=[{stop_on}]")
+        known = stop_on if stop_on in FAILURES else ",".join(FAILURES)
+        raise ConfigError(f"train.stop_on={stop_on}: must be a list; try 'train.stop_on=[{known}]'")
+    precision = composed.get("precision")
+    if isinstance(precision, str) and precision not in (*PRECISIONS, "auto"):
+        raise ConfigError(f"precision={precision}: must be one of {', '.join(PRECISIONS)}, auto")
     norm = loss.get("critic_norm")
     if norm not in NORM_CHOICES:
         raise ConfigError(f"loss.critic_norm={norm}: must be one of {', '.join(NORM_CHOICES)}")

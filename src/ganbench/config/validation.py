@@ -130,8 +130,10 @@ _POSITIVE = (
     "remedy.unroll_lr",
 )
 
+PRECISIONS = ("float32", "bfloat16")
+
 _ONE_OF = {
-    "precision": ("float32", "bfloat16"),
+    "precision": PRECISIONS,
     "logger": LOGGERS,
     "eval.extractor": EXTRACTORS,
     "eval.reference_split": ("test", "train"),

@@ -307,7 +307,8 @@ def _require_finite(node: Config) -> None:
         for number in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(number, float) and not math.isfinite(number):
                 raise ConfigError(f"loss.optimizer.{key}={value}: must be finite")
-    if len(node.get("betas", (0, 0))) != 2:
+    betas = node.get("betas", (0, 0))
+    if not isinstance(betas, (list, tuple)) or len(betas) != 2:
         raise ConfigError(f"loss.optimizer.betas={node['betas']}: must be two numbers, e.g. [0.5,0.999]")
 
 

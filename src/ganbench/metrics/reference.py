@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +15,8 @@ from ganbench.metrics import neighbours
 from ganbench.metrics.cache import Cache, Tensors
 from ganbench.metrics.features import Extractor, Features
 from ganbench.metrics.fid import Statistics, statistics
+
+log = logging.getLogger(__name__)
 
 
 class Reference:
@@ -62,6 +65,7 @@ class Reference:
         """Features and logits of every image."""
 
         def compute() -> Tensors:
+            log.info("features of %s real images, once for all runs", f"{len(self.images):,}")
             found = self._extractor(self.images.images, self._batch_size)
             return {"features": found.features, "logits": found.logits}
 
