@@ -10,6 +10,7 @@ import scipy.linalg
 import scipy.special
 import torch
 from scipy.spatial.distance import cdist
+from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from ganbench.metrics import neighbours
@@ -96,6 +97,23 @@ def test_fid_agrees(features):
 def test_kid_agrees_on_the_same_subsets(features):
     ours = kid(*map(torch.from_numpy, features), subsets=7, subset_size=30, seed=5)
     assert ours == pytest.approx(independent_kid(*features, 7, 30, 5), rel=RELATIVE)
+
+
+def test_kid_is_that_of_torch_fidelity(features):
+    pair = [torch.from_numpy(side) for side in features]
+    theirs = kid_features_to_metric(
+        *(side.double() for side in pair),
+        kid_subsets=7,
+        kid_subset_size=30,
+        kid_kernel="poly",
+        kid_kernel_poly_degree=3,
+        kid_kernel_poly_gamma=None,
+        kid_kernel_poly_coef0=1,
+        rng_seed=5,
+        verbose=False,
+    )
+    names = ("kernel_inception_distance_mean", "kernel_inception_distance_std")
+    assert kid(*pair, 7, 30, 5) == pytest.approx([theirs[name] for name in names], rel=RELATIVE)
 
 
 def test_kid_subsets_follow_the_seed(features):
