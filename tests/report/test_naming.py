@@ -36,6 +36,12 @@ def test_recipes_from_experiments_are_called_by_them(root: Path) -> None:
     assert row.runs[0].config["loss.optimizer.lr"] == 2e-3
 
 
+def test_a_single_row_is_called_by_its_experiment(root: Path) -> None:
+    for seed in (0, 1):
+        composed_from("lab/baseline", synthetic.completed(root, "mlp", "bce", seed))
+    assert [row.label for row in table_of(root).rows] == ["lab/baseline"]
+
+
 def test_what_an_experiment_was_run_with_is_told_beside_it(root: Path) -> None:
     composed_from("cgan/bce", synthetic.completed(root, "cgan", "bce", 0))
     composed_from("cgan/bce", synthetic.completed(root, "cgan", "bce", 0, train__batch_size=64))

@@ -51,11 +51,11 @@ def name_rows(table: Table) -> None:
 
 
 def _experiments(table: Table) -> list[str]:
-    """The experiment of each row, where every run comes from one and they tell rows apart; else nothing."""
+    """The experiment of each row, where every run has one and they tell rows apart; else nothing."""
     found = [{run.experiment for run in row.runs} for row in table.rows]
     names = [experiments.pop() for experiments in found if len(experiments) == 1]
     told = [name for name in names if name is not None]
-    return told if len(told) == len(found) and len(set(told)) > 1 else []
+    return told if len(told) == len(found) and (len(set(told)) > 1 or len(told) == 1) else []
 
 
 def _follows(key: str, others: Sequence[str], recipes: Sequence[Mapping[str, str]]) -> bool:
