@@ -339,8 +339,3 @@ def test_output_root_without_rights(mode: int, configure: Any, tmp_path: Path) -
         train_run({**configure("loss=bce"), "output_root": str(root)})
     root.chmod(0o755)
     assert not contents(root)
-
-
-def test_git_state_is_that_of_the_source() -> None:
-    state = session.git_state()
-    assert state is None or (len(state["commit"]) == 40 and isinstance(state["dirty"], bool))

@@ -10,7 +10,6 @@ import logging
 import os
 import platform
 import socket
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -36,7 +35,7 @@ from ganbench.evaluation import RunScorer, packed
 from ganbench.hardware import native_precision, resolve_device
 from ganbench.quick import no_garbage
 from ganbench.runs import NewerSchemaError, RunDirectory, RunHeldError
-from ganbench.versions import versions
+from ganbench.versions import git_state, versions
 
 log = logging.getLogger(__name__)
 
@@ -351,31 +350,6 @@ def _info_before(path: Path) -> dict[str, Any]:
 def _device_name(device: torch.device) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return f"{device} ({name})"
-
-
-def git_state() -> dict[str, Any] | None:
-    """Commit of ganbench's own source and whether it was changed; None outside a checkout."""
-    source = Path(__file__).resolve().parent
-
-    def git(*arguments: str) -> str:
-        """What git prints; raises where it fails or is absent."""
-        return subprocess.run(
-            ["git", "-C", str(source), *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=5,
-        ).stdout.strip()
-
-    try:
-        # An installed package may lie inside somebody else's repository: then it is not tracked there.
-        git("ls-files", "--error-unmatch", __file__)
-        return {
-            "commit": git("rev-parse", "HEAD"),
-            "dirty": bool(git("status", "--porcelain", ".")),
-        }
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 class _logged_to:
