@@ -9,9 +9,9 @@ convolved. Against it: one pass for both, the convolved basis of a projection in
 (`SubPixelConv2d.of_projection`), and `compile=true`, which does both. All start from the same weights and
 draw the same numbers; dropout is off, for its masks depend on the size of a pass. Shown is the largest
 difference of a loss in ten steps, relative to the largest loss; with the recipe's own optimiser, and with
-small steps of SGD: Adam makes a whole step of a
-gradient that is zero but for rounding, as hinge's of some biases is under spectral norm. The yardstick is the
-plain way from weights that are each the next larger float32: what a recipe makes of a rounding.
+small steps of SGD: Adam makes a whole step of a gradient that is zero but for rounding, as hinge's of some
+biases is under spectral norm. The yardstick is the plain way from weights that are each the next larger
+float32: what a recipe makes of a rounding.
 """
 
 from __future__ import annotations
