@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchvision import datasets
 
 from ganbench.config import groups
 from ganbench.data import (
@@ -25,6 +26,7 @@ from ganbench.data import (
     load_dataset,
     to_float,
     to_uint8,
+    torchvision_dataset,
 )
 from ganbench.errors import ConfigError, DataError
 
@@ -86,6 +88,55 @@ def test_real_datasets(name: str, real_data: Path) -> None:
     assert dataset.train.images.double().mean().item() / 255 == pytest.approx(
         {"mnist": 0.1307, "fashion_mnist": 0.2860}[name], abs=5e-5
     )
+
+
+def idx(values: Tensor) -> bytes:
+    """The IDX file of a uint8 array, by its description."""
+    return b"".join(
+        [
+            bytes([0, 0, 8, values.ndim]),
+            *(n.to_bytes(4, "big") for n in values.shape),
+            values.numpy().tobytes(),
+        ]
+    )
+
+
+@pytest.fixture
+def small_mnist(tmp_path: Path) -> tuple[Path, list[Tensor]]:
+    """A folder that torchvision can read, too, with three images and two, and what is in it."""
+    drawn = torch.Generator().manual_seed(0)
+    arrays = [
+        torch.randint(256, shape, dtype=torch.uint8, generator=drawn)
+        for shape in ((3, 28, 28), (3,), (2, 28, 28), (2,))
+    ]
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, values in zip(FILES, arrays, strict=True):
+        (raw / name).write_bytes(idx(values))
+    return tmp_path, arrays
+
+
+def test_idx_files_are_read_as_torchvision_reads_them(small_mnist: tuple[Path, list[Tensor]]) -> None:
+    root, arrays = small_mnist
+    read = torchvision_dataset(root, "MNIST", {})
+    for ours, written in zip(read, arrays, strict=True):
+        assert torch.equal(ours.flatten(), written.to(ours.dtype).flatten())
+    train, test = (datasets.MNIST(str(root), train=flag) for flag in (True, False))
+    for ours, theirs in zip(read, (train.data, train.targets, test.data, test.targets), strict=True):
+        assert ours.dtype == theirs.dtype and torch.equal(ours.flatten(), theirs.flatten())
+    assert read[0].shape == (3, 1, 28, 28)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0\0\x08", b"\0\0\x08\x03\0\0", b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0"]
+)
+def test_a_file_that_nobody_vouches_for_may_be_no_idx_file(
+    small_mnist: tuple[Path, list[Tensor]], content: bytes
+) -> None:
+    root, _ = small_mnist
+    (root / "MNIST" / "raw" / FILES[1]).write_bytes(content)
+    with pytest.raises(DataError, match=f"{FILES[1]}: not a file of bytes in IDX format .*ganbench data"):
+        torchvision_dataset(root, "MNIST", {})
 
 
 def test_image_size_is_a_choice(digits: Dataset) -> None:
