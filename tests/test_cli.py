@@ -17,6 +17,18 @@ import pytest
 from ganbench.cli import COMMANDS, main
 from ganbench.errors import UserError
 
+RECIPES = [
+    ["loss=wgan_gp"],
+    ["model=cgan", "loss=sn_hinge"],
+    ["model=dcgan", "loss=bce", "remedy.ema_decay=0.9", "remedy.minibatch_std=true"],
+    [
+        "model=dcgan64",
+        "dataset.image_size=64",
+        "model.generator.features=[8,8,8,8]",
+        "remedy.feature_matching=true",
+    ],
+    ["model=cdcgan64", "dataset.image_size=64", "model.generator.features=[8,8,8,8]"],
+]
 HEAVY = ("torch", "hydra", "omegaconf", "numpy", "matplotlib", "sklearn", "torchvision", "scipy", "pandas")
 
 
@@ -58,6 +70,20 @@ def test_version(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
 
     assert main([flag]) == 0
     assert capsys.readouterr().out == f"ganbench {version('ganbench')}\n"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=" ".join)
+def test_training_imports_no_compiler(recipe: list[str]) -> None:
+    """torch loads its own on many an occasion, and torchvision loads it: a third of the start's time."""
+    heavy = ("torch._dynamo", "sympy", "torchvision", "torch_fidelity")
+    code = (
+        "import sys, ganbench.cli as cli; status = cli.main(sys.argv[1:]);"
+        f"print([name for name in {heavy} if name in sys.modules]); sys.exit(status)"
+    )
+    small = ["dataset=digits", "train.steps=1", "train.batch_size=4", "eval.enabled=false"]
+    command = [sys.executable, "-c", code, "train", *small, *recipe]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)

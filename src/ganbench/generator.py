@@ -15,6 +15,7 @@ from ganbench.config import instantiate, require_trusted
 from ganbench.engine.checkpoint import load_latest
 from ganbench.errors import ConfigError, RunError
 from ganbench.metrics.sampling import generate
+from ganbench.models.weightless import without_weights
 from ganbench.runs import CHECKPOINT, GENERATOR, PREVIOUS_CHECKPOINT, RunRecord, confined, read_run
 
 WEIGHTS = ("last", "best", "ema")
@@ -66,7 +67,7 @@ def load_generator(
     state = found.pop("state")
     try:
         # First without memory: sizes in a foreign config.yaml may be anything.
-        with torch.device("meta"):
+        with without_weights():
             _require_shapes(instantiate(model["generator"]), state)
         network = instantiate(model["generator"])
         network.load_state_dict(state)
@@ -121,7 +122,7 @@ def _require_own_model(node: dict[str, Any]) -> None:
 
 
 def _require_shapes(network: Any, state: dict[str, Tensor]) -> None:
-    """Hold the shapes of a network on the meta device against those of its weights.
+    """Hold the shapes of a network that has no weights against those of its weights.
 
     Raises:
         RuntimeError: they differ.

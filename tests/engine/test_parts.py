@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import spectral_norm as hooked_spectral_norm
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganbench.engine import checkpoint
 from ganbench.engine.clock import Clock
 from ganbench.engine.device import set_up
-from ganbench.engine.gan import GAN, can_be_captured, load_optimizer, norms_of
+from ganbench.engine.gan import GAN, norms_of
 from ganbench.engine.images import PADDING, grid, png
 from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError
@@ -231,65 +231,6 @@ def test_learning_rates_of_the_two_networks(gan_of: Callable[..., GAN]) -> None:
     rates = [gan.d_opt.param_groups[0]["lr"], gan.g_opt.param_groups[0]["lr"]]
     assert rates == [4e-4, 1e-4]
     assert gan.d_opt.param_groups[0]["betas"] in ([0.5, 0.999], (0.5, 0.999))
-
-
-@pytest.mark.parametrize("name", ["Adam", "RMSprop"])
-def test_an_optimiser_moves_between_machines(name: str) -> None:
-    """One for a CUDA graph leaves a state that a plain one goes on from, with its own kernels."""
-
-    def build(**kernels: bool) -> torch.optim.Optimizer:
-        weight = nn.Parameter(torch.ones(3))
-        weight.grad = torch.full((3,), 0.5)
-        return getattr(torch.optim, name)([weight], lr=0.1, **kernels)
-
-    plain, there = build(), build()
-    for optimizer in (plain, there):
-        optimizer.step()
-    state = there.state_dict()
-    state["param_groups"] = [{**group, "capturable": True} for group in state["param_groups"]]
-    here = build(foreach=True)
-    here.param_groups[0]["params"][0].data.copy_(plain.param_groups[0]["params"][0].data)
-    load_optimizer(here, state)
-    assert not here.param_groups[0]["capturable"] and here.param_groups[0]["foreach"]
-    plain.step()
-    here.step()
-    assert torch.allclose(here.param_groups[0]["params"][0], plain.param_groups[0]["params"][0])
-
-
-@pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop", "SGD"])
-def test_moments_saved_in_another_layout_stay_those_of_their_weights(name: str) -> None:
-    """Fused kernels go through memory, and a state keeps the layout it was saved in."""
-
-    def build() -> torch.optim.Optimizer:
-        torch.manual_seed(0)
-        weight = nn.Parameter(torch.randn(3, 4, 2, 2).to(memory_format=torch.channels_last))
-        weight.grad = torch.randn(3, 4, 2, 2).to(memory_format=torch.channels_last)
-        extra = {"momentum": 0.9} if name in ("SGD", "RMSprop") else {}
-        fused = {} if name == "RMSprop" else {"fused": True}
-        optimizer = getattr(torch.optim, name)([weight], lr=0.1, **extra, **fused)
-        optimizer.step()
-        return optimizer
-
-    kept, resumed = build(), build()
-    saved = resumed.state_dict()
-    assert any(isinstance(value, Tensor) and value.ndim == 4 for value in saved["state"][0].values())
-    saved["state"] = {
-        0: {k: v.contiguous() if isinstance(v, Tensor) else v for k, v in saved["state"][0].items()}
-    }
-    load_optimizer(resumed, saved)
-    for optimizer in (kept, resumed):
-        optimizer.step()
-    weights = [optimizer.param_groups[0]["params"][0] for optimizer in (kept, resumed)]
-    assert torch.equal(*weights)
-
-
-def test_what_a_graph_may_hold() -> None:
-    weights = [nn.Parameter(torch.ones(1))]
-    optim = torch.optim
-    assert can_be_captured(optim.SGD(weights, lr=1.0, momentum=0.9))
-    assert can_be_captured(optim.Adam(weights, lr=1.0, capturable=True))
-    assert not can_be_captured(optim.Adam(weights, lr=1.0))
-    assert not can_be_captured(optim.Adagrad(weights, lr=1.0))
 
 
 def test_latents_are_standard_normal(gan_of: Callable[..., GAN]) -> None:

@@ -20,7 +20,9 @@ def set_up(threads: int | None, deterministic: bool) -> None:
     torch.set_num_threads(threads or usable_cores())
     # cuBLAS and torch read it once, at the first matrix product of the process: a later run may need it.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic)
+    # Asked first: the call imports torch's compiler, which takes seconds.
+    if torch.are_deterministic_algorithms_enabled() != deterministic:
+        torch.use_deterministic_algorithms(deterministic)
     # Without this cuDNN may choose other kernels from run to run; with it, it costs the autotuner.
     torch.backends.cudnn.benchmark = not deterministic
 

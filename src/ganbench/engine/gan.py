@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
@@ -21,6 +19,7 @@ from ganbench.config import (
     loss_parameters,
     resolve_target,
 )
+from ganbench.engine.optimizers import build_optimizer
 from ganbench.engine.remedies import (
     Tap,
     averaged,
@@ -32,6 +31,7 @@ from ganbench.engine.remedies import (
 from ganbench.errors import ConfigError, first_line
 from ganbench.hardware import physical_memory
 from ganbench.losses import Loss
+from ganbench.models.weightless import without_weights
 
 
 @dataclass
@@ -82,13 +82,15 @@ def build_gan(config: Config, device: torch.device) -> GAN:
     )
     discriminator = fit_discriminator(plain, remedy).to(device)
     captured = config["compile"] and device.type == "cuda"
-    g_opt = _optimizer(recipe["optimizer"], recipe["g_lr"], generator.parameters(), device, captured)
+    g_opt = build_optimizer(recipe["optimizer"], recipe["g_lr"], generator.parameters(), device, captured)
     decay = remedy["ema_decay"]
     return GAN(
         generator,
         discriminator,
         g_opt,
-        d_opt=_optimizer(recipe["optimizer"], recipe["d_lr"], discriminator.parameters(), device, captured),
+        d_opt=build_optimizer(
+            recipe["optimizer"], recipe["d_lr"], discriminator.parameters(), device, captured
+        ),
         z_dim=config["model"]["z_dim"],
         num_classes=config["dataset"]["num_classes"],
         ema=None if decay is None else averaged(generator, g_opt, decay),
@@ -134,11 +136,10 @@ def check_recipe(config: Config) -> None:
             f"trained with {norm} norm in the discriminator: {refused[norm]}; use one of "
             f"{', '.join(fitting)}"
         )
-    # Last: the first optimiser a process builds costs seconds of imports.
     for key in ("d_lr", "g_lr"):
         weight = torch.nn.Parameter(torch.zeros(1))
         node = config["loss"]["optimizer"]
-        optimizer = _optimizer(node, config["loss"][key], [weight], torch.device("cpu"))
+        optimizer = build_optimizer(node, config["loss"][key], [weight], torch.device("cpu"))
         weight.grad = torch.zeros(1)
         try:
             optimizer.step()
@@ -150,9 +151,9 @@ def check_recipe(config: Config) -> None:
 
 
 def check_networks(config: Config) -> set[str]:
-    """Build the pair on the meta device, push a batch of two through, and name its critic's norms.
+    """Build the pair on the host, push a batch of two through, and name its critic's norms.
 
-    Costs no memory and no arithmetic, so that a wrong shape is found before data is loaded.
+    Costs little, so that a wrong shape is found before data is loaded.
 
     Raises:
         ConfigError: a part cannot be built, gives another shape than the contract says, lacks the layer
@@ -160,15 +161,9 @@ def check_networks(config: Config) -> set[str]:
     """
     size, channels = config["dataset"]["image_size"], config["dataset"]["channels"]
     image_shape = (2, channels, size, size)
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.device("meta"):
-        warnings.simplefilter("ignore")  # torch's about empty layers, which are refused below
-        networks = {}
-        for part in ("generator", "discriminator"):
-            try:
-                networks[part] = instantiate(config["model"][part])
-                _require_trainable(networks[part], part)
-            except (TypeError, ValueError, RuntimeError) as error:
-                raise ConfigError(f"model.{part}: {error}") from error
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")  # torch's about empty layers, which are refused
+        networks = {part: _built(config["model"][part], part) for part in ("generator", "discriminator")}
         labels = torch.zeros(2, dtype=torch.int64)
         z = torch.randn(2, config["model"]["z_dim"])
         images = _try(networks, "generator", z, labels)
@@ -187,6 +182,19 @@ def check_networks(config: Config) -> set[str]:
         check_features(tap, config["remedy"])
         _check_alone(networks, config, {"generator": z[:1], "discriminator": torch.randn(1, *packed[1:])})
     return norms_of(networks["discriminator"])
+
+
+def _built(node: Config, part: str) -> nn.Module:
+    """One network, whose weights are counted before there are any."""
+    # Spectral norm begins with arithmetic, and our models have as many weights without it.
+    ours = str(node["_target_"]).startswith("ganbench.models.")
+    counted = {**node, "norm": "none"} if ours and node.get("norm") == "spectral" else node
+    try:
+        with without_weights():
+            _require_trainable(instantiate(counted), part)
+        return instantiate(node)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"model.{part}: {error}") from error
 
 
 def _check_alone(networks: dict[str, nn.Module], config: Config, inputs: dict[str, Tensor]) -> None:
@@ -248,68 +256,6 @@ def norms_of(network: nn.Module) -> set[str]:
 def count_parameters(network: nn.Module) -> int:
     """Number of trainable values."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-
-
-def _optimizer(
-    node: Config,
-    lr: float,
-    parameters: Iterable[nn.Parameter],
-    device: torch.device,
-    captured: bool = False,
-) -> torch.optim.Optimizer:
-    _require_finite(node)
-    extra: dict[str, Any] = {}
-    accepted = inspect.signature(resolve_target(node["_target_"])).parameters
-    # One kernel instead of a dozen a parameter; the default chooses it on no device.
-    alternatives = {"fused", "foreach", "differentiable"}
-    if "fused" in accepted and not alternatives & node.keys() and _has_fused(node["_target_"], device):
-        extra["fused"] = True
-    # Its step count has to live on the device for a graph to raise it.
-    if captured and "capturable" in accepted and "capturable" not in node:
-        extra["capturable"] = True
-    try:
-        return instantiate({**node, "lr": lr}, params=list(parameters), **extra)
-    except (TypeError, ValueError, IndexError, RuntimeError) as error:
-        raise ConfigError(f"loss.optimizer: {node['_target_']} refuses its values: {error}") from error
-
-
-def _has_fused(target: str, device: torch.device) -> bool:
-    """Whether every version of torch has on `device` the fused kernel of optimisers that take ``fused``."""
-    on_cuda = ("torch.optim.Adam", "torch.optim.AdamW", "torch.optim.SGD")
-    return device.type == "cpu" or (device.type == "cuda" and target in on_cuda)
-
-
-def can_be_captured(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether a CUDA graph may hold its steps: all that changes from one to the next is on the device."""
-    return isinstance(optimizer, torch.optim.SGD) or all(
-        group.get("capturable") for group in optimizer.param_groups
-    )
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a saved state, but keep the kernels and layouts of this run: a run may move between machines.
-
-    Fused kernels go through memory: moments in another layout than their weights would be those of others.
-    """
-    own = {k: optimizer.defaults[k] for k in ("fused", "foreach", "capturable") if k in optimizer.defaults}
-    optimizer.load_state_dict(
-        {**state, "param_groups": [{**group, **own} for group in state["param_groups"]]}
-    )
-    for weight, values in optimizer.state.items():
-        for name, value in values.items():
-            if isinstance(value, Tensor) and value.shape == weight.shape:
-                values[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
-
-
-def _require_finite(node: Config) -> None:
-    """Refuse settings of an optimiser that its own constructor lets pass."""
-    for key, value in node.items():
-        for number in value if isinstance(value, (list, tuple)) else [value]:
-            if isinstance(number, float) and not math.isfinite(number):
-                raise ConfigError(f"loss.optimizer.{key}={value}: must be finite")
-    betas = node.get("betas", (0, 0))
-    if not isinstance(betas, (list, tuple)) or len(betas) != 2:
-        raise ConfigError(f"loss.optimizer.betas={node['betas']}: must be two numbers, e.g. [0.5,0.999]")
 
 
 def _try(networks: dict[str, nn.Module], part: str, inputs: Tensor, labels: Tensor) -> tuple[int, ...]:

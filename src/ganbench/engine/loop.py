@@ -22,9 +22,10 @@ from ganbench.engine.device import compiler_error
 from ganbench.engine.diagnostics import Diagnostics
 from ganbench.engine.divergence import require_finite
 from ganbench.engine.diversity import diversity, probe_inputs, real_distance
-from ganbench.engine.gan import build_gan, build_loss, load_optimizer
+from ganbench.engine.gan import build_gan, build_loss
 from ganbench.engine.images import grid, png, square_grid
 from ganbench.engine.loggers import Logger
+from ganbench.engine.optimizers import load_optimizer
 from ganbench.engine.remedies import generator_objective
 from ganbench.engine.signals import StopSignals
 from ganbench.engine.step import Step

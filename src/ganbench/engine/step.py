@@ -18,7 +18,8 @@ from torch.nn.utils import parametrize
 from ganbench.data import Batches
 from ganbench.engine.capture import Captured
 from ganbench.engine.device import autocast, compiler_works, float32
-from ganbench.engine.gan import GAN, can_be_captured, norms_of
+from ganbench.engine.gan import GAN, norms_of
+from ganbench.engine.optimizers import can_be_captured
 from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, compares_samples, pack
 from ganbench.losses import Loss
 from ganbench.models.layers import weights_unchanged

@@ -81,9 +81,9 @@ class SubPixelConv2d(nn.Conv2d):
 
     def __init__(self, fan_in: int, fan_out: int) -> None:
         super().__init__(fan_in, 4 * fan_out, 3, padding=1)
-        kernels = nn.init.kaiming_normal_(torch.empty_like(self.weight[:fan_out]))
+        kernels = nn.init.kaiming_normal_(torch.empty(fan_out, fan_in, 3, 3))
         with torch.no_grad():
-            self.weight.copy_(kernels.repeat(4, 1, 1, 1))
+            self.weight.view(4, *kernels.shape).copy_(kernels)
         self.bias: nn.Parameter = nn.Parameter(torch.zeros(4 * fan_out))
 
     def forward(self, x: Tensor) -> Tensor:

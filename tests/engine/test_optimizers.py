@@ -1,0 +1,148 @@
+"""Optimisers: as torch steps them, without its compiler, and their states from elsewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganbench.engine.optimizers import build_optimizer, can_be_captured, load_optimizer, uncompiled
+from ganbench.errors import ConfigError
+
+CPU = torch.device("cpu")
+NAMES = sorted(
+    name
+    for name, found in vars(torch.optim).items()
+    if isinstance(found, type)
+    and issubclass(found, torch.optim.Optimizer)
+    and found not in (torch.optim.Optimizer, torch.optim.LBFGS, torch.optim.SparseAdam)
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_are_those_of_torch(name: str) -> None:
+    """Bit for bit, over a state that was saved and loaded on the way."""
+
+    def trained(kind: type[torch.optim.Optimizer]) -> list[Tensor]:
+        torch.manual_seed(0)
+        weights = [nn.Parameter(torch.randn(3, 4)), nn.Parameter(torch.randn(4, 4))]
+        optimizer = kind(weights, lr=0.1)  # type: ignore[call-arg]
+        for _ in range(4):
+            optimizer.zero_grad()
+            sum((weight**4).sum() for weight in weights).backward()  # type: ignore[union-attr]
+            optimizer.step()
+            optimizer.load_state_dict(optimizer.state_dict())
+        return weights
+
+    kind = getattr(torch.optim, name)
+    assert issubclass(uncompiled(kind), kind) and uncompiled(kind).__name__ == name  # type: ignore[arg-type, attr-defined]
+    for ours, theirs in zip(trained(uncompiled(kind)), trained(kind), strict=True):  # type: ignore[arg-type]
+        assert torch.equal(ours, theirs)
+
+
+def test_hooks_are_called() -> None:
+    """The average of the generator's weights hangs on one."""
+    optimizer = uncompiled(torch.optim.SGD)([nn.Parameter(torch.ones(1))], lr=0.1)
+    called = []
+    optimizer.register_step_post_hook(lambda *_: called.append(1))
+    optimizer.step()
+    optimizer.step()
+    assert called == [1, 1]
+
+
+def test_a_step_imports_no_compiler() -> None:
+    """Seconds of the time to the first step."""
+    script = """
+import sys, torch
+from ganbench.engine.optimizers import build_optimizer
+weight = torch.nn.Parameter(torch.ones(2))
+for name in ("Adam", "RMSprop", "SGD"):
+    node = {"_target_": f"torch.optim.{name}"}
+    optimizer = build_optimizer(node, 0.1, [weight], torch.device("cpu"))
+    optimizer.zero_grad()
+    weight.square().sum().backward()
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_other_classes_stay_as_they_are() -> None:
+    class Own(torch.optim.SGD):
+        pass
+
+    assert uncompiled(Own) is Own
+    assert uncompiled(dict) is dict  # type: ignore[arg-type, comparison-overlap]
+
+
+def test_refused_values_are_named() -> None:
+    weight = nn.Parameter(torch.ones(1))
+    for node, message in (
+        ({"momentum": -1.0}, "torch.optim.SGD refuses its values: Invalid momentum"),
+        ({"weight_decay": float("nan")}, r"loss.optimizer.weight_decay=nan: must be finite"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            build_optimizer({"_target_": "torch.optim.SGD", **node}, 0.1, [weight], CPU)
+
+
+@pytest.mark.parametrize("name", ["Adam", "RMSprop"])
+def test_an_optimiser_moves_between_machines(name: str) -> None:
+    """One for a CUDA graph leaves a state that a plain one goes on from, with its own kernels."""
+
+    def build(**kernels: bool) -> torch.optim.Optimizer:
+        weight = nn.Parameter(torch.ones(3))
+        weight.grad = torch.full((3,), 0.5)
+        return getattr(torch.optim, name)([weight], lr=0.1, **kernels)
+
+    plain, there = build(), build()
+    for optimizer in (plain, there):
+        optimizer.step()
+    state = there.state_dict()
+    state["param_groups"] = [{**group, "capturable": True} for group in state["param_groups"]]
+    here = build(foreach=True)
+    here.param_groups[0]["params"][0].data.copy_(plain.param_groups[0]["params"][0].data)
+    load_optimizer(here, state)
+    assert not here.param_groups[0]["capturable"] and here.param_groups[0]["foreach"]
+    plain.step()
+    here.step()
+    assert torch.allclose(here.param_groups[0]["params"][0], plain.param_groups[0]["params"][0])
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop", "SGD"])
+def test_moments_saved_in_another_layout_stay_those_of_their_weights(name: str) -> None:
+    """Fused kernels go through memory, and a state keeps the layout it was saved in."""
+
+    def build() -> torch.optim.Optimizer:
+        torch.manual_seed(0)
+        weight = nn.Parameter(torch.randn(3, 4, 2, 2).to(memory_format=torch.channels_last))
+        weight.grad = torch.randn(3, 4, 2, 2).to(memory_format=torch.channels_last)
+        extra = {"momentum": 0.9} if name in ("SGD", "RMSprop") else {}
+        fused = {} if name == "RMSprop" else {"fused": True}
+        optimizer = getattr(torch.optim, name)([weight], lr=0.1, **extra, **fused)
+        optimizer.step()
+        return optimizer
+
+    kept, resumed = build(), build()
+    saved = resumed.state_dict()
+    assert any(isinstance(value, Tensor) and value.ndim == 4 for value in saved["state"][0].values())
+    saved["state"] = {
+        0: {k: v.contiguous() if isinstance(v, Tensor) else v for k, v in saved["state"][0].items()}
+    }
+    load_optimizer(resumed, saved)
+    for optimizer in (kept, resumed):
+        optimizer.step()
+    weights = [optimizer.param_groups[0]["params"][0] for optimizer in (kept, resumed)]
+    assert torch.equal(*weights)
+
+
+def test_what_a_graph_may_hold() -> None:
+    weights = [nn.Parameter(torch.ones(1))]
+    optim = torch.optim
+    assert can_be_captured(optim.SGD(weights, lr=1.0, momentum=0.9))
+    assert can_be_captured(optim.Adam(weights, lr=1.0, capturable=True))
+    assert not can_be_captured(optim.Adam(weights, lr=1.0))
+    assert not can_be_captured(optim.Adagrad(weights, lr=1.0))
