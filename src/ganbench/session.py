@@ -146,8 +146,7 @@ def _train(
             # disk must not take the place of the signal, or a sweep would go on.
             with contextlib.suppress(DivergedError, OSError):
                 training.save(run)
-        _end(run, runs.INTERRUPTED, str(error))
-        log.warning("%s: %s; the same command resumes it", run.path, error)
+        _end(run, runs.INTERRUPTED, str(error), "; the same command resumes it")
         raise
     except DivergedError as error:
         assert training is not None
@@ -328,7 +327,7 @@ def _plot(run: RunDirectory) -> None:
         run.write_bytes("plots/scores.png", scores_over_time(record))
 
 
-def _end(run: RunDirectory, status: str, reason: str | None) -> Outcome:
+def _end(run: RunDirectory, status: str, reason: str | None, way_out: str = "") -> Outcome:
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
         run.write_info(status=status, reason=reason, finished_at=now)
@@ -336,7 +335,7 @@ def _end(run: RunDirectory, status: str, reason: str | None) -> Outcome:
         # A full disk: run.json stays at "running", which readers know for a dead run without a lock.
         status, reason = runs.FAILED, reason or f"run.json could not be updated: {error}"
     if reason:
-        log.error("%s: %s: %s", run.path, status, reason)
+        log.error("%s: %s: %s%s", run.path, status, reason, way_out)
     return Outcome(run.path, status, reason)
 
 

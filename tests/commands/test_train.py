@@ -166,6 +166,21 @@ def test_a_job_that_breaks_before_its_run_does_not_stop_the_rest(
     assert "ZeroDivisionError" in output.out and statuses() == {1: "completed"}
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["new", "in an output_root that is there"])
+@pytest.mark.parametrize("mistake", [["loss=bce,lsgam"], ["loss=bce,lsgan", "datset=digits"]], ids=" ".join)
+def test_a_sweep_that_is_refused_leaves_nothing(elsewhere: Path, mistake: list[str], there: bool) -> None:
+    if there:
+        Path("out").mkdir()
+    assert train("-m", *mistake) == 2
+    assert [path.name for path in elsewhere.rglob("*")] == (["out"] if there else [])
+
+
+def test_a_sweep_of_which_jobs_are_refused_keeps_its_record(elsewhere: Path) -> None:
+    assert train("-m", "loss.optimizer.lr=-1,1e-3") == 1
+    (folder,) = Path("out/.sweeps").iterdir()
+    assert {"multirun.yaml", "job_0.json", "job_1.json"} <= {path.name for path in folder.iterdir()}
+
+
 def test_a_signal_stops_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     original = Training.advance
 

@@ -160,6 +160,20 @@ def test_smoothing_keeps_a_constant_and_skips_nan() -> None:
     assert np.isnan(losses.smooth(np.full(10, np.nan))).all()
 
 
+def test_few_rows_are_not_smoothed() -> None:
+    values = np.array([0.0, 1.0, 0.0, 5.0])
+    assert np.array_equal(losses.smooth(values), values)
+    assert losses.smooth(np.repeat([0.0, 1.0], 50))[48] == pytest.approx(1 / 5)
+
+
+def test_a_single_row_is_a_point(root: Path) -> None:
+    synthetic.history(synthetic.completed(root), rows=1)
+    figure = losses.losses(table_of(root))
+    assert figure is not None
+    drawn = [line for axes in figure.axes for line in axes.lines if line.get_marker() == "o"]
+    assert len(drawn) == 2 and all(len(line.get_xdata()) == 1 for line in drawn)
+
+
 def test_band_is_lowest_to_highest_seed(root: Path) -> None:
     for seed, fid in enumerate((10.0, 14.0, 30.0)):
         synthetic.completed(root, seed=seed, fid=fid)

@@ -63,6 +63,7 @@ def main(argv: list[str]) -> int:
     except Interrupted as error:
         return 128 + error.signum
     except (HydraException, OmegaConfBaseException, ValueError) as error:
+        _discard_sweep()
         raise ConfigError(hydra_message(error)) from error
     if "error" in _state:
         raise _state["error"]
@@ -77,6 +78,8 @@ class SweepSummary(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """A sweep has failed until its summary says otherwise."""
         _state["code"] = 1
+        folder = Path(config.hydra.sweep.dir)
+        _state["made"] = [path for path in (folder, *folder.parents) if not path.exists()]
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Read the run directories of the sweep's jobs and print a line each."""
@@ -87,6 +90,16 @@ class SweepSummary(Callback):
         failed = sum(row[1] not in (runs.COMPLETED, runs.RUNNING) for row in rows)
         print(f"{len(rows)} runs, {failed} not completed" if failed else f"{len(rows)} runs")
         _state["code"] = 1 if failed else 0
+
+
+def _discard_sweep() -> None:
+    """Leave no folder behind of a sweep that Hydra refused before its first job."""
+    for folder in _state.get("made", []):
+        if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
+            (folder / "multirun.yaml").unlink()
+        if any(folder.iterdir()):
+            return
+        folder.rmdir()
 
 
 def where_results_are(path: Path) -> str:

@@ -21,10 +21,12 @@ def loss_curves(record: RunRecord) -> bytes:
     steps = [row["step"] for row in rows]
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(steps, [row["d_loss"] for row in rows], color=BLUE, label="discriminator")
-    axes.plot(steps, [row["g_loss"] for row in rows], color=ORANGE, linestyle="--", label="generator")
+    curves = {"d_loss": ("discriminator", BLUE, "-"), "g_loss": ("generator", ORANGE, "--")}
     if any(row["d_penalty"] for row in rows):
-        axes.plot(steps, [row["d_penalty"] for row in rows], color=GREY, linestyle=":", label="penalty")
+        curves["d_penalty"] = ("penalty", GREY, ":")
+    point = "o" if len(rows) == 1 else None  # no line goes through one
+    for column, (label, colour, dash) in curves.items():
+        axes.plot(steps, [row[column] for row in rows], dash, color=colour, label=label, marker=point)
     axes.set_xlabel("step (generator updates)")
     axes.set_ylabel("loss (mean over the logging interval)")
     axes.set_title(title(record))

@@ -57,7 +57,7 @@ def _curves(row: Row) -> list[tuple[Curve, Curve, Curve]]:
 def _read(run: Run) -> tuple[Curve, Curve, Curve] | None:
     rows = run.history
     columns = [np.array([row.get(name, np.nan) for row in rows]) for name in ("step", "d_loss", "g_loss")]
-    if len(rows) < 2 or not np.isfinite(columns[1]).any():
+    if not rows or not np.isfinite(columns[1]).any():
         return None
     stride = -(-len(rows) // MAX_POINTS)
     step, d_loss, g_loss = (column[: len(rows) // stride * stride].reshape(-1, stride) for column in columns)
@@ -77,7 +77,16 @@ def _panel(axes: Axes, curves: Sequence[tuple[Curve, Curve, Curve]]) -> None:
             if index == 0:
                 target.plot(curve[0], curve[which], color=colour, alpha=0.25, linewidth=0.6)
             width = 1.5 if index == 0 else 0.7
-            target.plot(curve[0], smooth(curve[which]), dash, color=colour, linewidth=width)
+            point = "o" if len(curve[0]) == 1 else None  # no line goes through one
+            target.plot(
+                curve[0],
+                smooth(curve[which]),
+                dash,
+                marker=point,
+                markersize=3,
+                color=colour,
+                linewidth=width,
+            )
     axes.grid(axis="y")
     axes.margins(x=0.01)
     axes.locator_params(axis="x", nbins=4)
@@ -85,8 +94,11 @@ def _panel(axes: Axes, curves: Sequence[tuple[Curve, Curve, Curve]]) -> None:
 
 
 def smooth(values: Curve) -> Curve:
-    """Mean over a window of a twentieth of the curve, shorter at the ends; NaN where nothing is finite."""
-    half = max(1, len(values) // 40)
+    """Mean over a window of a twentieth of the curve, shorter at the ends; NaN where nothing is finite.
+
+    A curve of less than 40 points stays as it is.
+    """
+    half = len(values) // 40
     known = np.isfinite(values)
     kernel = np.ones(2 * half + 1)
     total = np.convolve(np.where(known, values, 0.0), kernel, "full")[half : half + len(values)]
