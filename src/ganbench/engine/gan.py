@@ -193,8 +193,14 @@ def _built(node: Config, part: str) -> nn.Module:
         with without_weights():
             _require_trainable(instantiate(counted), part)
         return instantiate(node)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except ValueError as error:
         raise ConfigError(f"model.{part}: {error}") from error
+    except (TypeError, RuntimeError) as error:
+        values = ", ".join(f"{key}={value}" for key, value in node.items() if key != "_target_")
+        raise ConfigError(
+            f"model.{part}: {node['_target_']} cannot be built from {values} "
+            f"({first_line(error)}); check the type and size of each"
+        ) from error
 
 
 def _check_alone(networks: dict[str, nn.Module], config: Config, inputs: dict[str, Tensor]) -> None:
