@@ -152,6 +152,18 @@ def test_every_flipped_byte_is_noticed_or_harmless() -> None:
         assert torch.equal(found["w"], torch.arange(64.0)), f"byte {index}"
 
 
+def test_a_record_marked_as_a_folder_is_refused() -> None:
+    """torch reads nothing of it and says nothing: one flipped bit in the archive's directory."""
+    data = bytearray(checkpoint.to_bytes({"w": torch.arange(64.0)}))
+    entries = [i for i in range(len(data)) if data[i : i + 4] == b"PK\x01\x02"]
+    assert len(entries) >= 4
+    for entry in entries:
+        altered = bytearray(data)
+        altered[entry + 38] ^= 0x10  # external attributes
+        with pytest.raises(RunError, match="not a checkpoint"):
+            checkpoint.from_bytes(bytes(altered))
+
+
 class Evil:
     def __reduce__(self) -> Any:
         return os.system, ("true",)

@@ -19,6 +19,8 @@ from ganbench.errors import RunError, first_line
 from ganbench.runs import CHECKPOINT, PREVIOUS_CHECKPOINT, confined
 
 SCHEMA = 1
+FOLDER = 0x10
+"""MS-DOS's attribute of folders (PKWARE's APPNOTE 4.4.15)."""
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +40,12 @@ def from_bytes(data: bytes) -> dict[str, Any]:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            # torch stores its records as they are; a few compressed bytes could fill the memory.
-            if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
+            # torch stores its records as they are; a few compressed bytes could fill the memory. One that
+            # is marked as a folder it takes for read without reading it: the tensor is what memory held.
+            if any(
+                record.compress_type != zipfile.ZIP_STORED or _is_folder(record)
+                for record in archive.infolist()
+            ):
                 raise RunError("not a checkpoint of ganbench")
             damaged = archive.testzip()
         if damaged is not None:
@@ -56,6 +62,10 @@ def from_bytes(data: bytes) -> dict[str, Any]:
     if state["schema"] > SCHEMA:
         raise RunError(f"written by a newer ganbench (schema {state['schema']}); upgrade ganbench")
     return state
+
+
+def _is_folder(record: zipfile.ZipInfo) -> bool:
+    return record.is_dir() or bool(record.external_attr & FOLDER)
 
 
 def load_latest(folder: Path, config_hash: str) -> dict[str, Any] | None:
