@@ -6,6 +6,8 @@ import hashlib
 import math
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -127,9 +129,34 @@ def test_idx_files_are_read_as_torchvision_reads_them(small_mnist: tuple[Path, l
     assert read[0].shape == (3, 1, 28, 28)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\0\0\x08", b"\0\0\x08\x03\0\0", b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0"]
-)
+def test_reading_them_does_not_import_torchvision(small_mnist: tuple[Path, list[Tensor]]) -> None:
+    code = (
+        "import sys, pathlib, ganbench.data as data;"
+        "data.torchvision_dataset(pathlib.Path(sys.argv[1]), 'MNIST', {});"
+        "sys.exit('torchvision' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(small_mnist[0])], check=True)
+
+
+def test_a_checksum_must_be_one_and_of_a_known_file(small_mnist: tuple[Path, list[Tensor]]) -> None:
+    root, _ = small_mnist
+    with pytest.raises(DataError, match=f"{FILES[1]}: .* expected None; the file is truncated or altered"):
+        torchvision_dataset(root, "MNIST", {FILES[1]: None})  # type: ignore[dict-item]
+    with pytest.raises(DataError, match=r"dataset\.source\.files\.extra: must be one of train-images"):
+        torchvision_dataset(root, "MNIST", {"extra": "0"})
+
+
+NO_LABELS = [
+    b"",
+    b"\0\0\x08",
+    b"\0\0\x08\x01\0\0",  # ends in its header
+    b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0",  # of float32
+    b"\0\0\x08\x00\x05",  # a number
+    b"\0\0\x08\x01\xff\xff\xff\xff\x05",  # as long as it likes
+]
+
+
+@pytest.mark.parametrize("content", NO_LABELS)
 def test_a_file_that_nobody_vouches_for_may_be_no_idx_file(
     small_mnist: tuple[Path, list[Tensor]], content: bytes
 ) -> None:

@@ -27,12 +27,12 @@ DOWNLOAD_TIMEOUT_SECONDS = 5.0
 DIGITS_TEST_COUNT = 500
 RESIZED_AT_ONCE = 1000
 IDX_DATASETS = ("MNIST", "FashionMNIST", "KMNIST")
-IDX_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
+IDX_FILES = {  # each with its number of dimensions
+    "train-images-idx3-ubyte": 3,
+    "train-labels-idx1-ubyte": 1,
+    "t10k-images-idx3-ubyte": 3,
+    "t10k-labels-idx1-ubyte": 1,
+}
 IDX_UINT8 = b"\0\0\x08"
 
 
@@ -87,13 +87,17 @@ def torchvision_dataset(
     """
     if class_name not in IDX_DATASETS:
         raise DataError(f"dataset.source.class_name={class_name}: must be one of {', '.join(IDX_DATASETS)}")
+    for name in files.keys() - IDX_FILES.keys():
+        raise DataError(f"dataset.source.files.{name}: must be one of {', '.join(IDX_FILES)}")
     folder = root / class_name / "raw"
     missing = [name for name in files if not (folder / name).exists()]
     if missing:
         if not download:
             raise DataError(_missing_message(class_name, folder, missing, "download is off"))
         _download(class_name, root, folder, missing)
-    train, train_labels, test, test_labels = (_read_idx(folder / name, files.get(name)) for name in IDX_FILES)
+    train, train_labels, test, test_labels = (
+        _read_idx(folder / name, rank, files) for name, rank in IDX_FILES.items()
+    )
     return train[:, None], train_labels.long(), test[:, None], test_labels.long()
 
 
@@ -256,25 +260,26 @@ def _missing_message(class_name: str, folder: Path, missing: list[str], reason: 
     )
 
 
-def _read_idx(path: Path, sha256: str | None) -> Tensor:
-    """The uint8 array in a file of the IDX format, whose bytes `sha256` vouches for where it is given.
+def _read_idx(path: Path, rank: int, checksums: dict[str, str]) -> Tensor:
+    """The uint8 array of `rank` dimensions in a file of the IDX format, checked where a sha256 is given.
 
     Not by torchvision's classes: importing them takes longer than everything else before the first step
     but torch itself. Format: Yann LeCun, "The MNIST database of handwritten digits", file formats.
     """
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
-    if found != (sha256 or found):
+    expected = checksums.get(path.name, found)
+    if found != expected:
         raise DataError(
             f"data file {path.absolute()}: {len(content)} bytes with sha256 {found}, "
-            f"expected {sha256}; the file is truncated or altered: delete it and run `ganbench data`"
+            f"expected {expected}; the file is truncated or altered: delete it and run `ganbench data`"
         )
     try:
-        if content[:3] != IDX_UINT8:
+        if content[:4] != IDX_UINT8 + bytes([rank]):
             raise ValueError("wrong magic number")
-        shape = np.frombuffer(content, ">i4", content[3], offset=4)
+        shape = np.frombuffer(content, ">u4", rank, offset=4)
         values = np.frombuffer(content, np.uint8, offset=4 + shape.nbytes).reshape(shape)
-    except (IndexError, ValueError) as error:
+    except ValueError as error:
         raise DataError(
             f"data file {path.absolute()}: not a file of bytes in IDX format ({error}); delete it and run "
             "`ganbench data`"

@@ -79,6 +79,30 @@ def test_other_classes_stay_as_they_are() -> None:
     assert uncompiled(dict) is dict  # type: ignore[arg-type, comparison-overlap]
 
 
+def keyword_only(*, params: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(params, lr=lr)
+
+
+def test_an_optimiser_of_the_users_is_called_by_keyword() -> None:
+    weight = nn.Parameter(torch.ones(1))
+    built = build_optimizer({"_target_": f"{__name__}.keyword_only"}, 0.25, [weight], CPU)
+    assert built.param_groups[0]["params"] == [weight] and built.param_groups[0]["lr"] == 0.25
+
+
+def test_a_closure_is_evaluated() -> None:
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = uncompiled(torch.optim.SGD)([weight], lr=0.5)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = weight.square().sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure=closure) == 1.0  # type: ignore[arg-type]
+    assert weight.item() == 0.0 and weight.requires_grad and torch.is_grad_enabled()
+
+
 def test_refused_values_are_named() -> None:
     weight = nn.Parameter(torch.ones(1))
     for node, message in (

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ganbench.config import compose, instantiate
+from ganbench.engine.gan import count_parameters
 from ganbench.models.weightless import without_weights
 
 
@@ -24,6 +25,23 @@ def test_shapes_are_those_of_the_network(model: str, norm: str) -> None:
             name: value.shape for name, value in real.items()
         }
         assert all(value.is_meta for value in empty.values()) and not any(v.is_meta for v in real.values())
+
+
+@pytest.mark.parametrize("model", ["mlp", "dcgan", "cgan", "dcgan64", "cdcgan64"])
+def test_spectral_norm_has_no_weights_of_its_own(model: str) -> None:
+    """So a critic is counted without it."""
+    size = 64 if model.endswith("64") else 28
+    node = compose([f"model={model}", f"dataset.image_size={size}"])["model"]["discriminator"]
+    plain, spectral = (instantiate({**node, "norm": norm}) for norm in ("none", "spectral"))
+    assert count_parameters(plain) == count_parameters(spectral)
+
+
+def test_tensors_on_the_host_are_filled() -> None:
+    """A constructor may compute with them."""
+    with without_weights():
+        computed = torch.empty(3, device="cpu").copy_(torch.ones(3, device="cpu"))
+        drawn = nn.init.constant_(torch.empty(2, device="cpu"), 3.0)
+    assert computed.tolist() == [1.0] * 3 and drawn.tolist() == [3.0] * 2
 
 
 def test_more_than_any_machine_has() -> None:

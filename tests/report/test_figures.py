@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import synthetic_runs as synthetic
 
-from ganbench.report import figures
+from ganbench.report import figures, run_plots
 from ganbench.report.comparison import Options, compare
 from ganbench.report.figures import bars, classes, draw_all, kid, losses, quality, radar, samples, style
 from ganbench.report.table import Table
+from ganbench.runs import read_run
 
 ALL = ["scores", "kid", "classes", "quality", "radar", "time", "losses", "samples", "fixed_z"]
 
@@ -172,6 +173,18 @@ def test_a_single_row_is_a_point(root: Path) -> None:
     assert figure is not None
     drawn = [line for axes in figure.axes for line in axes.lines if line.get_marker() == "o"]
     assert len(drawn) == 2 and all(len(line.get_xdata()) == 1 for line in drawn)
+
+
+@pytest.mark.usefixtures("real_pictures")
+def test_a_single_row_of_a_run_is_a_point(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(run_plots, "to_png", drawn.append)
+    for rows in (1, 2):
+        folder = synthetic.completed(root, seed=rows)
+        synthetic.history(folder, rows=rows)
+        run_plots.loss_curves(read_run(folder))
+    markers = [{line.get_marker() for line in figure.axes[0].lines} for figure in drawn]
+    assert markers == [{"o"}, {"None"}]
 
 
 def test_band_is_lowest_to_highest_seed(root: Path) -> None:

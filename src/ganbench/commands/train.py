@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -94,12 +95,11 @@ class SweepSummary(Callback):
 
 def _discard_sweep() -> None:
     """Leave no folder behind of a sweep that Hydra refused before its first job."""
-    for folder in _state.get("made", []):
-        if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
-            (folder / "multirun.yaml").unlink()
-        if any(folder.iterdir()):
-            return
-        folder.rmdir()
+    with contextlib.suppress(OSError):  # another sweep's are in it; why this one was refused matters more
+        for folder in filter(Path.exists, _state.get("made", [])):
+            if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
+                (folder / "multirun.yaml").unlink()
+            folder.rmdir()
 
 
 def where_results_are(path: Path) -> str:

@@ -21,7 +21,8 @@ def set_up(threads: int | None, deterministic: bool) -> None:
     # cuBLAS and torch read it once, at the first matrix product of the process: a later run may need it.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Asked first: the call imports torch's compiler, which takes seconds.
-    if torch.are_deterministic_algorithms_enabled() != deterministic:
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    if (torch.are_deterministic_algorithms_enabled(), warns) != (deterministic, False):
         torch.use_deterministic_algorithms(deterministic)
     # Without this cuDNN may choose other kernels from run to run; with it, it costs the autotuner.
     torch.backends.cudnn.benchmark = not deterministic

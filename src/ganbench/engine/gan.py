@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
@@ -185,14 +186,19 @@ def check_networks(config: Config) -> set[str]:
 
 
 def _built(node: Config, part: str) -> nn.Module:
-    """One network, whose weights are counted before there are any."""
+    """One network, whose weights are counted before there are any.
+
+    Raises:
+        ConfigError: it has none, or too many, or cannot be built.
+    """
     # Spectral norm begins with arithmetic, and our models have as many weights without it.
     ours = str(node["_target_"]).startswith("ganbench.models.")
     counted = {**node, "norm": "none"} if ours and node.get("norm") == "spectral" else node
+    # A constructor may need values where there are none; then its weights are counted when they are there.
+    with suppress(TypeError, ValueError, RuntimeError), without_weights():
+        _require_trainable(instantiate(counted), part)
     try:
-        with without_weights():
-            _require_trainable(instantiate(counted), part)
-        return instantiate(node)
+        network = instantiate(node)
     except ValueError as error:
         raise ConfigError(f"model.{part}: {error}") from error
     except (TypeError, RuntimeError) as error:
@@ -201,6 +207,8 @@ def _built(node: Config, part: str) -> nn.Module:
             f"model.{part}: {node['_target_']} cannot be built from {values} "
             f"({first_line(error)}); check the type and size of each"
         ) from error
+    _require_trainable(network, part)
+    return network
 
 
 def _check_alone(networks: dict[str, nn.Module], config: Config, inputs: dict[str, Tensor]) -> None:

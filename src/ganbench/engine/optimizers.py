@@ -42,7 +42,7 @@ def build_optimizer(
     if captured and "capturable" in accepted:
         chosen.setdefault("capturable", True)
     try:
-        return uncompiled(target)(list(parameters), **chosen)
+        return uncompiled(target)(params=list(parameters), **chosen)
     except (TypeError, ValueError, IndexError, RuntimeError) as error:
         raise ConfigError(f"loss.optimizer: {node['_target_']} refuses its values: {error}") from error
 
@@ -53,15 +53,15 @@ def uncompiled(target: Callable[..., torch.optim.Optimizer]) -> Callable[..., to
 
     torch wraps them so that torch.compile leaves them out of its graphs, and imports its compiler for that
     when they are first called: a third of the time from a command to its first step. Nothing here compiles
-    more than the networks.
+    more than the networks. Such an optimiser cannot be pickled; its state can.
     """
     if not (isinstance(target, type) and target.__module__.startswith("torch.optim.")):
         return target
     written = inspect.unwrap(target.step)  # type: ignore[attr-defined]
 
-    def step(self: torch.optim.Optimizer, *args: Any) -> Any:
+    def step(self: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
         with torch.set_grad_enabled(self.defaults.get("differentiable", False)):
-            return written(self, *args)
+            return written(self, *args, **kwargs)
 
     methods = {name: inspect.unwrap(getattr(target, name)) for name in WRAPPED}
     return type(target.__name__, (target,), {**methods, "step": step, "__module__": target.__module__})

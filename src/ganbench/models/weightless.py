@@ -17,7 +17,8 @@ INITIALISERS = (Tensor.normal_, Tensor.uniform_, Tensor.copy_)
 def without_weights() -> Iterator[None]:
     """A block in which modules are built on the meta device.
 
-    Nothing is drawn or copied there: torch would import its compiler for some of it, which takes seconds.
+    Nothing is drawn for it or copied to it: torch would import its compiler for some of that, which takes
+    seconds.
     """
     with torch.device("meta"), _Uninitialised():
         yield
@@ -29,5 +30,7 @@ class _Uninitialised(TorchFunctionMode):
     ) -> Any:
         named = kwargs or {}
         if func in INITIALISERS or getattr(func, "__module__", None) == "torch.nn.init":
-            return named["tensor"] if "tensor" in named else args[0]
+            target = named["tensor"] if "tensor" in named else args[0]
+            if target.is_meta:
+                return target
         return func(*args, **named)

@@ -24,9 +24,9 @@ SCALE_RATIO = 4
 """When one loss ranges this much wider than the other, the generator gets an axis of its own."""
 
 CAPTION = (
-    "Discriminator solid blue, generator dashed orange, each smoothed; the raw curve of the first seed is "
-    "faint. Every panel has its own scale: losses of different strategies cannot be compared. An orange "
-    "right axis belongs to the generator alone."
+    "Discriminator solid blue, generator dashed orange, smoothed from 40 rows on; the raw curve of the first "
+    "seed is faint. Every panel has its own scale: losses of different strategies cannot be compared. An "
+    "orange right axis belongs to the generator alone."
 )
 
 _MARGINS = style.Margins(left=0.5, right=0.5, bottom=0.5, across=0.75, down=0.55)
@@ -96,7 +96,7 @@ def _panel(axes: Axes, curves: Sequence[tuple[Curve, Curve, Curve]]) -> None:
 def smooth(values: Curve) -> Curve:
     """Mean over a window of a twentieth of the curve, shorter at the ends; NaN where nothing is finite.
 
-    A curve of less than 40 points stays as it is.
+    A curve of fewer than 40 points stays as it is.
     """
     half = len(values) // 40
     known = np.isfinite(values)
