@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,20 @@ def pack(network: nn.Module, step: int, images: int) -> bytes:
     """
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     metadata = {"step": str(step), "images": str(images)}
-    return safetensors.torch.save(tensors, metadata)
+    return _in_order(safetensors.torch.save(tensors, metadata))
+
+
+def _in_order(data: bytes) -> bytes:
+    """safetensors bytes with the metadata sorted: the library writes them in an order of chance.
+
+    Format: eight bytes for the header's length, the header as JSON with spaces after it, the tensors.
+    """
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def _model(record: RunRecord) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from ganbench.evaluation import RunScorer, packed
 from ganbench.hardware import native_precision, resolve_device
 from ganbench.quick import no_garbage
 from ganbench.runs import NewerSchemaError, RunDirectory, RunHeldError
+from ganbench.schema import RemedyConfig
 from ganbench.versions import git_state, versions
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def train_run(
     if path is not None:
         _require_own(path)
     path = path or run_path(config)
-    if done := _already_complete(path, config):
+    if done := _already_complete(path, config, experiment):
         return done
     with no_garbage():
         dataset = build_dataset(config["dataset"])
@@ -98,7 +99,7 @@ def train_run(
         return Outcome(path, runs.RUNNING, str(error), skipped=True)
     try:
         # Another process may have finished it between the first look and the lock.
-        if done := _already_complete(path, config):
+        if done := _already_complete(path, config, experiment):
             return done
         run.sweep_temporaries()
         if config["force"]:
@@ -131,9 +132,8 @@ def _train(
             run.write_info(parameters=training.gan.parameter_counts(), steps_total=training.total_steps)
         if config["precision"] == "bfloat16" and native_precision(config["device"]) == "float32":
             log.warning("precision=bfloat16: %s is not known to have it in hardware; it may be slow", device)
-        if config["train"]["sample_labels"] and not config["model"]["conditional"]:
-            model = config["model"]["name"]
-            log.warning("train.sample_labels: has no effect, as model=%s is unconditional", model)
+        for key, other in _without_effect(config).items():
+            log.warning("%s: has no effect, as %s", key, other)
         log.info("training %s on %s for %d steps", run.path, device, training.total_steps)
         reason = training.run(run, stop, scorer.on_the_way if scorer else None)
         if reason is not None:
@@ -168,6 +168,19 @@ def _train(
     return _end(run, runs.COMPLETED, None)
 
 
+def _without_effect(config: Config) -> dict[str, str]:
+    """Keys that somebody set and that do nothing beside the others, each with the reason."""
+    model, eval_, remedy = config["model"], config["eval"], config["remedy"]
+    found = {}
+    if config["train"]["sample_labels"] and not model["conditional"]:
+        found["train.sample_labels"] = f"model={model['name']} is unconditional"
+    if eval_["every"] is not None and not eval_["enabled"]:
+        found[f"eval.every={eval_['every']}"] = "eval.enabled=false"
+    if remedy["unroll_lr"] != RemedyConfig().unroll_lr and not remedy["unroll"]:
+        found[f"remedy.unroll_lr={remedy['unroll_lr']}"] = "remedy.unroll=0"
+    return found
+
+
 def _why(error: Exception) -> str:
     """The reason for run.json: of our own errors and the system's without a Python name."""
     if isinstance(error, OSError) and error.strerror:
@@ -189,7 +202,7 @@ def _require_own(path: Path) -> None:
             ) from error
 
 
-def _already_complete(path: Path, config: Config) -> Outcome | None:
+def _already_complete(path: Path, config: Config, experiment: str | None) -> Outcome | None:
     """The outcome of a run that needs no training, None for one that does.
 
     Raises:
@@ -210,7 +223,9 @@ def _already_complete(path: Path, config: Config) -> Outcome | None:
         raise RunError(f"{path}: holds another run; choose another folder, or force=true to replace it")
     if record.status != runs.COMPLETED:
         return None
-    log.info("%s: complete, skipped (force=true trains it anew)", path)
+    known = record.info.get("experiment")
+    also = f"; it came from +experiment={known}, with these very settings" if known != experiment else ""
+    log.info("%s: complete, skipped (force=true trains it anew)%s", path, also if known else "")
     return Outcome(path, record.status, skipped=True)
 
 

@@ -166,6 +166,41 @@ def test_a_job_that_breaks_before_its_run_does_not_stop_the_rest(
     assert "ZeroDivisionError" in output.out and statuses() == {1: "completed"}
 
 
+@pytest.mark.parametrize("key", ["loss.gp_weight", "+loss.gp_weight"])
+def test_a_sweep_names_the_way_to_set_what_only_its_recipes_have(
+    key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("-m", "+experiment=cgan/wgan_gp,cgan/bce", f"{key}=5") == 2
+    said = capsys.readouterr().err
+    assert "In a sweep over recipes ++loss.gp_weight=VALUE sets it" in said and said.count("\n") == 1
+    assert train("loss=bce", "loss.gp_weight=5") == 2
+    assert "In a sweep" not in capsys.readouterr().err
+
+
+def test_a_skipped_run_says_from_which_experiment_it_came(capsys: pytest.CaptureFixture[str]) -> None:
+    healed = ["loss.optimizer.lr=2e-4", "loss.optimizer.betas=[0.5,0.999]"]
+    assert train("+experiment=lab/mode_collapse", *healed) == 0
+    assert train("+experiment=lab/mode_collapse", *healed) == 0
+    assert "it came from" not in capsys.readouterr().err
+    assert train("+experiment=lab/baseline") == 0
+    assert "skipped (force=true trains it anew); it came from +experiment=lab/mode_collapse" in (
+        capsys.readouterr().err
+    )
+
+
+def test_keys_without_effect_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("eval.enabled=false", "eval.every=1", "remedy.unroll_lr=0.1", "train.sample_labels=[1]") == 0
+    said = capsys.readouterr().err
+    for line in (
+        "eval.every=1: has no effect, as eval.enabled=false",
+        "remedy.unroll_lr=0.1: has no effect, as remedy.unroll=0",
+        "train.sample_labels: has no effect, as model=mlp is unconditional",
+    ):
+        assert line in said
+    assert train("seed=5") == 0
+    assert "no effect" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("there", [False, True], ids=["new", "in an output_root that is there"])
 @pytest.mark.parametrize("mistake", ["loss=bce,lsgam", "seed=range(0,3,0)", "+hydra.launcher.foo=1"])
 def test_a_sweep_that_is_refused_leaves_nothing(

@@ -161,6 +161,23 @@ def test_smoothing_keeps_a_constant_and_skips_nan() -> None:
     assert np.isnan(losses.smooth(np.full(10, np.nan))).all()
 
 
+def test_labels_are_cut_no_more_than_lets_them_differ() -> None:
+    long = ["mlp / bce / minibatch_std=" + value + " / pack=2 / unroll=2" for value in ("true", "false")]
+    assert len({style.safe(text) for text in long}) == 1
+    assert len(set(style.distinct(long))) == 2
+    assert style.distinct(["a" * 40, "b"]) == [style.safe("a" * 40), "b"]
+    assert style.wider(["a" * 34]) == 0 < style.wider(["a" * 50])
+
+
+def test_titles_of_panels_differ_where_recipes_do() -> None:
+    long = ["lab/vanishing_gradients / " + loss + " / n_critic=5" for loss in ("bce", "minimax")]
+    figure, axes = style.panels(long, 1.8, 1.8)
+    titles = [panel.get_title() for panel in axes]
+    assert [title.replace("\n", " ") for title in titles] == long
+    one_line, _ = style.panels(["bce", "minimax"], 1.8, 1.8)
+    assert figure.get_figheight() == pytest.approx(one_line.get_figheight() + style.TITLE_INCHES)
+
+
 def test_few_rows_are_not_smoothed() -> None:
     values = np.array([0.0, 1.0, 0.0, 5.0])
     assert np.array_equal(losses.smooth(values), values)

@@ -57,6 +57,22 @@ def test_what_an_experiment_was_run_with_is_told_beside_it(root: Path) -> None:
     ]
 
 
+def test_keys_of_one_last_name_are_told_apart(root: Path) -> None:
+    for widths in ([8], [16]):
+        synthetic.completed(
+            root,
+            "mlp",
+            "bce",
+            0,
+            model__generator__widths=widths,
+            model__discriminator__widths=[2 * widths[0]],
+        )
+    assert sorted(row.label for row in table_of(root).rows) == [
+        "discriminator.widths=[16] / generator.widths=[8]",
+        "discriminator.widths=[32] / generator.widths=[16]",
+    ]
+
+
 def test_experiments_name_all_rows_or_none(root: Path) -> None:
     composed_from("lab/baseline", synthetic.completed(root, "mlp", "bce", 0))
     synthetic.completed(root, "mlp", "hinge", 0)

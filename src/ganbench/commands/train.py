@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
         return 128 + error.signum
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         _discard_sweep()
-        raise ConfigError(hydra_message(error)) from error
+        raise ConfigError(hydra_message(error, sweeping="-m" in argv or "--multirun" in argv)) from error
     if "error" in _state:
         raise _state["error"]
     if relay.received is not None:

@@ -11,8 +11,11 @@ EXTENSIBLE = ("model.", "loss.")
 """Where keys may be added: they are arguments of the classes named there."""
 
 
-def hydra_message(error: Exception) -> str:
-    """Hydra's message without its search path, and a suggestion for an unknown key."""
+def hydra_message(error: Exception, sweeping: bool = False) -> str:
+    """Hydra's message without its search path, and a suggestion for an unknown key.
+
+    `sweeping`: of a sweep, whose fixed keys Hydra holds against the default recipe alone.
+    """
     if isinstance(error, OverrideParseException):
         return f"{error.override!r}: cannot be read as KEY=VALUE; quote a value with special characters"
     text = str(error).split("Config search path:")[0]
@@ -29,6 +32,10 @@ def hydra_message(error: Exception) -> str:
         message += _way_out(message, lines[1:])
     elif len(lines) > 1:
         message = "; ".join(lines)
+    if sweeping and message.startswith(("Could not override", "Could not append")):
+        key = message.split("'")[1].partition("=")[0].lstrip("+") if "'" in message else "KEY"
+        if key.startswith(EXTENSIBLE):
+            message += f". In a sweep over recipes ++{key}=VALUE sets it where there is one, refuses others"
     return message
 
 

@@ -242,14 +242,19 @@ def check_remedies(config: Config, loss: Loss) -> None:
     """Refuse remedies that cannot work with the rest of the recipe.
 
     Raises:
-        ConfigError: unrolled steps whose loss constrains the discriminator in place, packs that the batches
-            cannot be divided into, or that would mix classes.
+        ConfigError: unrolled steps whose loss constrains the discriminator in place, deviations within
+            batches of one, packs that the batches cannot be divided into, or that would mix classes.
     """
     unroll = config["remedy"]["unroll"]
     if unroll and type(loss).constrain is not Loss.constrain:
         raise ConfigError(
             f"remedy.unroll={unroll}: its steps cannot be constrained, and loss={config['loss']['name']} "
             "constrains the discriminator after each step; use remedy.unroll=0 or another loss"
+        )
+    if config["remedy"]["minibatch_std"] and config["train"]["batch_size"] < 2:
+        raise ConfigError(
+            f"remedy.minibatch_std=true: train.batch_size={config['train']['batch_size']} leaves an image no "
+            "other to differ from; use a larger train.batch_size or remedy.minibatch_std=false"
         )
     count = config["remedy"]["pack"]
     if count == 1:

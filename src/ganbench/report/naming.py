@@ -65,11 +65,14 @@ def _follows(key: str, others: Sequence[str], recipes: Sequence[Mapping[str, str
 
 
 def _label(row: Row, keys: Sequence[str]) -> str:
-    parts = [
-        row.recipe[key] if key in NAMED else f"{key.rsplit('.', 1)[-1]}={row.recipe[key]}"
-        for key in keys
-        if row.recipe[key] != DASH
-    ]
+    last = Counter(key.rpartition(".")[2] for key in keys)
+    parts = []
+    for key in keys:
+        # Of two keys of one last name, as many more as tell them apart: generator.widths.
+        *before, name = key.split(".")
+        shown = name if last[name] == 1 else ".".join([*before[-1:], name])
+        if row.recipe[key] != DASH:
+            parts.append(row.recipe[key] if key in NAMED else f"{shown}={row.recipe[key]}")
     return clean(" / ".join(parts), 80)
 
 

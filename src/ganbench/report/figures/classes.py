@@ -35,12 +35,12 @@ def classes(table: Table) -> Figure | None:
         return None
     widest = max(matrix.shape[1] for matrix in maps.values())
     size = min(9.0, 0.34 * widest + 0.9)
-    figure = style.new_figure(1.7 + size * len(maps), 0.24 * len(rows) + 1.3)
+    labels = style.distinct([row.short for row in rows])
+    figure = style.new_figure(1.7 + style.wider(labels) + size * len(maps), 0.24 * len(rows) + 1.3)
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     for place, (key, matrix) in enumerate(maps.items()):
         _map(axes[place], matrix * (100 if key == "consistency" else 1), MAPS[key])
-        labels = [style.safe(row.short) for row in rows] if place == 0 else [""] * len(rows)
-        axes[place].set_yticks(range(len(rows)), labels)
+        axes[place].set_yticks(range(len(rows)), labels if place == 0 else [""] * len(rows))
     style.set_title(figure, style.headline(table, "Classes"))
     return figure
 

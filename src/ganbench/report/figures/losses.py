@@ -37,11 +37,10 @@ def losses(table: Table) -> Figure | None:
     shown = [(row, curves) for row in style.drawn_rows(table) if (curves := _curves(row))]
     if not shown:
         return None
-    figure, axes = style.panels(len(shown), 2.0, 1.2, _MARGINS)
-    for panel, (row, curves) in zip(axes, shown, strict=True):
+    titles = [row.short + ("" if row.picks else f" ({row.trouble})") for row, _ in shown]
+    figure, axes = style.panels(titles, 2.0, 1.2, _MARGINS)
+    for panel, (_, curves) in zip(axes, shown, strict=True):
         _panel(panel, curves)
-        trouble = "" if row.picks else f" ({row.trouble})"
-        panel.set_title(style.safe(row.short + trouble, 30))
     figure.supxlabel("steps", fontsize=8, y=0.06 / figure.get_figheight(), va="bottom")
     what = "Losses (blue: discriminator, dashed orange: generator)"
     style.set_title(figure, style.headline(table, what, scored=False))

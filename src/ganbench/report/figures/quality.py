@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ganbench.report.columns import finite
@@ -45,13 +45,15 @@ def quality(table: Table) -> Figure | None:
     courses = [course for course in found if course]
     if not courses:
         return None
+    labels = style.distinct([course.label for course in courses])
+    courses = [replace(course, label=label) for course, label in zip(courses, labels, strict=True)]
     values = [value for course in courses for value in course.low + course.high]
     chunks = [courses[start : start + PER_PANEL] for start in range(0, len(courses), PER_PANEL)]
     width = 3.2 if len(chunks) > 1 else 5.5
     columns = 1 if max(len(course.label) for course in courses) > 18 else 2
     below = 0.6 + 0.16 * -(-max(len(chunk) for chunk in chunks) // columns)
     margins = style.Margins(left=0.6, top=0.45, bottom=below, across=0.65, down=below + 0.1)
-    figure, axes = style.panels(len(chunks), width, 2.6, margins, sharex=True, sharey=True)
+    figure, axes = style.panels([""] * len(chunks), width, 2.6, margins, sharex=True, sharey=True)
     for panel, chunk in zip(axes, chunks, strict=True):
         _panel(panel, chunk, courses)
         panel.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=columns)
@@ -102,7 +104,7 @@ def _panel(axes: Axes, chunk: Sequence[Course], others: Sequence[Course]) -> Non
         axes.fill_between(course.seconds, course.low, course.high, color=colour, alpha=0.18, linewidth=0)
         axes.plot(
             course.seconds, course.middle, linestyle=style.DASHES[index], marker=style.MARKERS[index],
-            color=colour, markersize=4, label=style.safe(course.label), zorder=3,
+            color=colour, markersize=4, label=course.label, zorder=3,
         )  # fmt: skip
     axes.set_ylabel("FID ↓")
     axes.set_xlabel("seconds of training", labelpad=1)

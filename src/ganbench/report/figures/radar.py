@@ -36,12 +36,12 @@ def radar(table: Table) -> Figure | None:
     names = [name for name in AXES if any(name in values for _, values in shown)]
     if not shown or len(names) < 3:
         return None
-    figure, axes = style.panels(len(shown), 1.5, 1.5, _MARGINS, subplot_kw={"projection": "polar"})
+    titles = [label for label, _ in shown]
+    figure, axes = style.panels(titles, 1.5, 1.5, _MARGINS, pad=14, subplot_kw={"projection": "polar"})
     best = {name: max(values.get(name, 0.0) for _, values in shown) for name in names}
-    for panel, (label, values) in zip(axes, shown, strict=True):
+    for panel, (_, values) in zip(axes, shown, strict=True):
         _panel(panel, names, values, best)
-        panel.set_title(style.safe(label, 26), pad=12)
-    style.set_title(figure, style.headline(table, "Quality, consistency and speed"))
+    style.set_title(figure, style.headline(table, f"Radar of {', '.join(names[:-1])} and {names[-1]}"))
     return figure
 
 
@@ -64,7 +64,10 @@ def _panel(axes: Any, names: list[str], values: Mapping[str, float], best: Mappi
     axes.set_ylim(0, 1)
     axes.set_yticks([0.5, 1.0], ["", ""])
     axes.set_xticks(angles, names)
-    axes.tick_params(axis="x", labelsize=6.5, pad=-1)
+    axes.tick_params(axis="x", labelsize=6.5, pad=-4)
+    for label, angle in zip(axes.get_xticklabels(), angles, strict=True):  # outside of the rim
+        aside = round(math.sin(angle), 1)
+        label.set_horizontalalignment("left" if aside > 0 else "right" if aside < 0 else "center")
     axes.spines["polar"].set_color("#CCCCCC")
     axes.plot(ring, [best[name] for name in [*names, names[0]]], color="#AAAAAA", linewidth=0.8)
     points = [values.get(name, math.nan) for name in [*names, names[0]]]

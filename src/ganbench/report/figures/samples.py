@@ -46,12 +46,12 @@ def _side_by_side(table: Table, name: str, title: str) -> Figure | None:
     shown = [(row, *found) for row in rows if (found := _find(row, common, name))]
     if not shown:
         return None
-    figure, axes = style.panels(len(shown), 1.8, 1.8, _MARGINS)
-    for panel, (row, run, image) in zip(axes, shown, strict=True):
+    others = ["" if run.seed == common else f" (seed {run.seed})" for _, run, _ in shown]
+    titles = [row.short + other for (row, _, _), other in zip(shown, others, strict=True)]
+    figure, axes = style.panels(titles, 1.8, 1.8, _MARGINS)
+    for panel, (_, _, image) in zip(axes, shown, strict=True):
         panel.imshow(image, cmap="gray", interpolation="nearest")
         panel.set_axis_off()
-        seed = "" if run.seed == common else f" (seed {run.seed})"
-        panel.set_title(style.safe(row.short, 26) + seed)
     style.set_title(figure, style.safe(f"{title} · {table.dataset} · seed {common}", 100))
     return figure
 

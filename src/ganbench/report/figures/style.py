@@ -9,7 +9,7 @@ import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ganbench.report.table import Row, Table
@@ -29,6 +29,14 @@ BLUE, ORANGE, GREY, PALE = PALETTE[0], PALETTE[3], "#888888", "#A9CCE3"
 CHARACTERS_AN_INCH = 13
 LINE_INCHES = 0.17
 """Of headlines: 10 points high, the widest of sans-serif letters left aside."""
+
+TITLE_LINES = 3
+TITLE_INCHES = 0.14
+"""Of the title of a panel, 8.5 points high."""
+
+LABEL_LIMITS = (34, 50, 80)
+LABEL_INCHES = 0.055
+"""Of a letter of a label, 7.5 points high."""
 
 MAX_ROWS = 36
 """Recipes in one figure; of more, the first in the table's order are drawn."""
@@ -86,6 +94,20 @@ def safe(text: str, limit: int = 34) -> str:
     return text.replace("$", r"\$")
 
 
+def distinct(texts: Sequence[str]) -> list[str]:
+    """Untrusted texts as labels, cut so little that different ones stay different."""
+    for limit in LABEL_LIMITS:
+        labels = [safe(text, limit) for text in texts]
+        if len(set(labels)) == len(set(texts)):
+            break
+    return labels
+
+
+def wider(labels: Sequence[str]) -> float:
+    """Inches that labels need beyond those of usual length."""
+    return LABEL_INCHES * max(0, max(map(len, labels), default=0) - LABEL_LIMITS[0])
+
+
 def drawn_rows(table: Table) -> list[Row]:
     """The rows a figure has room for."""
     return table.rows[:MAX_ROWS]
@@ -107,7 +129,7 @@ def headline(table: Table, what: str, scored: bool = True) -> str:
 
 def grid_shape(count: int) -> tuple[int, int]:
     """Rows and columns for `count` panels, wider than tall, at most six columns."""
-    columns = min(count, 3 if count <= 9 else 4 if count <= 16 else 6)
+    columns = min(count, {4: 2}.get(count, 3) if count <= 9 else 4 if count <= 16 else 6)
     return math.ceil(count / columns), columns
 
 
@@ -124,13 +146,22 @@ class Margins:
 
 
 def panels(
-    count: int, width: float, height: float, margins: Margins = Margins(), **options: object
+    titles: Sequence[str],
+    width: float,
+    height: float,
+    margins: Margins = Margins(),
+    pad: float | None = None,
+    **options: object,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` equal panels of the given size in inches; spare places stay empty.
+    """A figure of equal panels of the given size in inches, one a title; spare places stay empty.
 
     The layout is plain arithmetic: solving constraints for 36 panels takes ten seconds.
     """
-    rows, columns = grid_shape(count)
+    rows, columns = grid_shape(len(titles))
+    letters = int(CHARACTERS_AN_INCH * 1.1 * (width + margins.across))
+    wrapped = [textwrap.wrap(safe(title, TITLE_LINES * letters), letters) for title in titles]
+    more = TITLE_INCHES * (max(map(len, wrapped), default=1) - 1)
+    margins = replace(margins, top=margins.top + more, down=margins.down + more)
     total = (
         margins.left + margins.right + columns * width + (columns - 1) * margins.across,
         margins.top + margins.bottom + rows * height + (rows - 1) * margins.down,
@@ -143,15 +174,17 @@ def panels(
     }  # fmt: skip
     axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=grid, **options)  # type: ignore[call-overload]
     flat = list(axes.flat)
-    for spare in flat[count:]:
+    for spare in flat[len(titles) :]:
         spare.set_axis_off()
-    return figure, flat[:count]
+    for panel, lines in zip(flat, wrapped, strict=False):
+        panel.set_title("\n".join(lines), pad=pad)
+    return figure, flat[: len(titles)]
 
 
 def recipe_axis(axes: Axes, rows: Sequence[Row], labels: bool = True) -> None:
     """Recipes from top to bottom on the y axis."""
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_yticks(range(len(rows)), [safe(row.short) for row in rows] if labels else [""] * len(rows))
+    axes.set_yticks(range(len(rows)), distinct([row.short for row in rows]) if labels else [""] * len(rows))
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
 
