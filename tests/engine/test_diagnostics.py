@@ -17,13 +17,12 @@ from torch import Tensor
 from ganbench import runs
 from ganbench.data import Dataset
 from ganbench.engine import diagnostics
-from ganbench.engine.diagnostics import Diagnostics
+from ganbench.engine.diagnostics import Diagnostics, advice
 from ganbench.engine.failures import (
     FAILURES,
     Collapse,
     Failure,
     Finding,
-    GradientExplosion,
 )
 from ganbench.engine.loop import Training
 from ganbench.engine.signals import Interrupted
@@ -117,7 +116,7 @@ def test_a_block_is_the_mean_over_steps(monkeypatch: pytest.MonkeyPatch) -> None
     seen: list[Any] = []
 
     class Spy(Failure):
-        name, fix = "spy", ""
+        name, fixes = "spy", ("",)
 
         def in_history(self, history: Any) -> Finding | None:
             seen.append(dict(history.last(1)[0]))
@@ -197,9 +196,26 @@ def test_a_diagnosis_in_words_and_in_json() -> None:
             "name": "gradient_explosion",
             "step": 550,
             "evidence": {"g_grad_norm": 123500.0, "largest_before": 1.0},
-            "fix": GradientExplosion.fix,
+            "fix": "a lower loss.d_lr and loss.g_lr, or loss.critic_norm=spectral",
         }
     ]
+
+
+def test_nothing_is_advised_that_the_run_does_already() -> None:
+    fixes = ("loss.n_critic=1", "loss.d_lr no higher than loss.g_lr", "loss=bce loss.real_label=0.9")
+    everything = "loss.n_critic=1, loss.d_lr no higher than loss.g_lr, or loss=bce loss.real_label=0.9"
+    for recipe, said in (
+        ({"name": "bce", "n_critic": 5, "real_label": 1.0}, everything),
+        ({"name": "lsgan", "n_critic": 5, "real_label": 0.9}, everything),
+        ({"name": "bce", "n_critic": 1, "real_label": 1}, everything.partition(", ")[2]),
+        ({"name": "bce", "n_critic": 1, "real_label": 0.9}, fixes[1]),
+    ):
+        assert advice(fixes, {"loss": recipe}) == said
+    adam = {"loss": {"optimizer": {"lr": 0.0002, "betas": [0.5, 0.999]}}}
+    lr, betas = "loss.optimizer.lr=2e-4", "with 'loss.optimizer.betas=[0.5,0.999]' (less)"
+    assert advice((lr, betas, "less"), adam) == "less"
+    assert advice((lr, betas), adam) == f"{lr}, or {betas}", "better than nothing"
+    assert advice((lr, "loss.x.y=1"), {}) == f"{lr}, or loss.x.y=1"
 
 
 # --- in a run ---------------------------------------------------------------------------------------

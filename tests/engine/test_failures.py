@@ -58,9 +58,10 @@ def test_the_configuration_knows_the_names() -> None:
 def test_the_fix_names_keys_that_exist(failure: Failure) -> None:
     shipped = config.load_group("loss", "bce")
     known = {*config.RECIPE_KEYS, *shipped, *(f"optimizer.{key}" for key in shipped["optimizer"])}
-    named = set(re.findall(r"loss\.([a-z_.]*[a-z_])", failure.fix))
+    fixes = " ".join(failure.fixes)
+    named = set(re.findall(r"loss\.([a-z_.]*[a-z_])", fixes))
     assert named and named <= known
-    assert set(re.findall(r"remedy\.([a-z_]+)", failure.fix)) <= {f.name for f in fields(RemedyConfig)}
+    assert set(re.findall(r"remedy\.([a-z_]+)", fixes)) <= {f.name for f in fields(RemedyConfig)}
 
 
 @pytest.mark.parametrize("every", [50, 70, 500, 2000])

@@ -128,7 +128,7 @@ def test_a_block_costs_the_same_at_every_length(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(diagnostics, "_mean", lambda *given: Counted(plain(*given)))
 
     class Asked(Failure):
-        name, fix = "asked", ""
+        name, fixes = "asked", ("",)
 
         def in_scores(self, record: Any, best: Any) -> Finding | None:
             assert isinstance(record, dict), "one record, not all of them"

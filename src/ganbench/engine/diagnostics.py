@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import operator
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,10 +32,10 @@ class Diagnosis:
     fix: str
 
     @classmethod
-    def of(cls, failure: Failure, finding: Finding) -> Diagnosis:
-        """What `failure` found."""
+    def of(cls, failure: Failure, finding: Finding, config: Mapping[str, Any]) -> Diagnosis:
+        """What `failure` found in a run of `config`."""
         evidence = {name: _rounded(value) for name, value in finding.evidence.items()}
-        return cls(failure.name, finding.step, evidence, failure.fix)
+        return cls(failure.name, finding.step, evidence, advice(failure.fixes, config))
 
     def as_dict(self) -> dict[str, Any]:
         """As run.json holds it."""
@@ -46,9 +47,13 @@ class Diagnosis:
 
 
 class Diagnostics:
-    """What has been found so far in a history and score records that only grow."""
+    """What has been found so far in a history and score records that only grow.
 
-    def __init__(self) -> None:
+    `config`: the run's, so that nothing is advised that it does already.
+    """
+
+    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+        self._config = config or {}
         self.found: dict[str, Diagnosis] = {}
         self._history = History()
         self._block: list[Sequence[float]] = []
@@ -110,7 +115,34 @@ class Diagnostics:
                 self._note(failure, finding)
 
     def _note(self, failure: Failure, finding: Finding) -> None:
-        self.found.setdefault(failure.name, Diagnosis.of(failure, finding))
+        self.found.setdefault(failure.name, Diagnosis.of(failure, finding, self._config))
+
+
+def advice(fixes: Sequence[str], config: Mapping[str, Any]) -> str:
+    """The changes in words, without those that `config` has made (all of them, if it has made all)."""
+    *others, last = [fix for fix in fixes if not _made(fix, config)] or fixes
+    return f"{', '.join(others)}, or {last}" if others else last
+
+
+def _made(fix: str, config: Mapping[str, Any]) -> bool:
+    """Whether the fix is made of KEY=VALUEs alone that all hold."""
+    settings = re.findall(r"([\w.]+)=([^\s']+)", fix)
+    return bool(settings) and all(_value(config, key) == _read(text) for key, text in settings)
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    """What a key is set to; of a group its name."""
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node.get("name") if isinstance(node, Mapping) else node
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _protocol(record: Record) -> str:

@@ -31,7 +31,8 @@ class Failure:
     """Base of all failures. A question is asked whenever there is a new block or score record."""
 
     name: ClassVar[str]
-    fix: ClassVar[str]
+    fixes: ClassVar[tuple[str, ...]] = ()
+    """Changes that heal it, each alone, keys and values as they are typed."""
 
     def in_history(self, history: History) -> Finding | None:
         """What the history up to its newest block shows."""
@@ -47,9 +48,9 @@ class Collapse(Failure):
     """The generator makes few different images: all nearly alike, ever fewer, or of a few classes only."""
 
     name = "collapse"
-    fix = (
+    fixes = (
         "loss.d_lr and loss.g_lr equal and lower; with Adam loss.optimizer.lr=2e-4 "
-        "'loss.optimizer.betas=[0.5,0.999]'"
+        "'loss.optimizer.betas=[0.5,0.999]'",
     )
 
     warm_up: int = 1000
@@ -115,7 +116,7 @@ class StrongDiscriminator(Failure):
     """The discriminator tells nearly every fake from real for long, so that the generator only chases it."""
 
     name = "strong_discriminator"
-    fix = "loss.n_critic=1, loss.d_lr no higher than loss.g_lr, or loss=bce loss.real_label=0.9"
+    fixes = ("loss.n_critic=1", "loss.d_lr no higher than loss.g_lr", "loss=bce loss.real_label=0.9")
 
     lasting: int = 1000
     accuracy: float = 0.97
@@ -136,7 +137,11 @@ class VanishingGradients(Failure):
     """The generator's gradient falls to a sliver of what it was at the start and stays there."""
 
     name = "vanishing_gradients"
-    fix = "loss=bce (non-saturating) in place of a saturating loss, loss.n_critic=1, a lower loss.d_lr"
+    fixes = (
+        "loss=bce (non-saturating) in place of a saturating loss",
+        "loss.n_critic=1",
+        "a lower loss.d_lr",
+    )
 
     lasting: int = 500
     fraction: float = 0.05
@@ -152,7 +157,11 @@ class Saturation(Failure):
     """The discriminator is so sure of everything that its own loss has no gradient left: both stand still."""
 
     name = "saturation"
-    fix = "loss=bce loss.real_label=0.9 (label smoothing), a lower loss.d_lr, or loss.critic_norm=spectral"
+    fixes = (
+        "loss=bce loss.real_label=0.9 (label smoothing)",
+        "a lower loss.d_lr",
+        "loss.critic_norm=spectral",
+    )
 
     lasting: int = 500
     fraction: float = 0.02
@@ -172,7 +181,9 @@ class Oscillation(Failure):
     """The logit gap swings: discriminator and generator overtake each other again and again."""
 
     name = "oscillation"
-    fix = "a lower loss.d_lr and loss.g_lr; for Adam with 'loss.optimizer.betas=[0.5,0.999]' (less momentum)"
+    fixes = (
+        "a lower loss.d_lr and loss.g_lr; for Adam with 'loss.optimizer.betas=[0.5,0.999]' (less momentum)",
+    )
 
     lasting: int = 1000
     swing: float = 0.5
@@ -201,8 +212,8 @@ class Divergence(Failure):
     """The losses have run away, still finite, and do not come back; or a value is no number any more."""
 
     name = "divergence"
-    fix = (
-        "lower loss.d_lr and loss.g_lr; for a critic without bound loss=wgan_gp or loss.critic_norm=spectral"
+    fixes = (
+        "lower loss.d_lr and loss.g_lr; for a critic without bound loss=wgan_gp or loss.critic_norm=spectral",
     )
 
     lasting: int = 200
@@ -229,7 +240,7 @@ class GradientExplosion(Failure):
     """A gradient's norm is suddenly many times what it ever was."""
 
     name = "gradient_explosion"
-    fix = "a lower loss.d_lr and loss.g_lr, or loss.critic_norm=spectral"
+    fixes = ("a lower loss.d_lr and loss.g_lr", "loss.critic_norm=spectral")
 
     before: int = 2
     """Blocks before it, at least: the first steps of all may do anything."""

@@ -82,7 +82,7 @@ class Training:
         self.images = 0
         self.history: list[list[float]] = []
         self.scores: list[dict[str, Any]] = []
-        self.diagnostics = Diagnostics()
+        self.diagnostics = Diagnostics(self.config)
         self._history_written = 0.0
         self._metrics = torch.zeros(train["log_every"], len(METRICS), device=device)
         self._sample_z, self._sample_labels = sample_inputs(config, device)
@@ -275,7 +275,7 @@ class Training:
         self._metrics.copy_(state["metrics"])
         self.history = history
         self.scores = [{**record, "step": int(record["step"])} for record in state["scores"]]
-        self.diagnostics = Diagnostics()
+        self.diagnostics = Diagnostics(self.config)
         self.diagnostics.update(self.history, self.scores)
         self.clock.seconds.update({name: float(state["seconds"][name]) for name in self.clock.seconds})
         self.step, self.images = int(state["step"]), int(state["images"])
