@@ -57,6 +57,15 @@ def test_what_an_experiment_was_run_with_is_told_beside_it(root: Path) -> None:
     ]
 
 
+def test_one_experiment_run_in_several_ways_is_said_once(root: Path) -> None:
+    for lr in (2e-4, 2e-3):
+        composed_from("lab/baseline", synthetic.completed(root, "mlp", "bce", 0, loss__optimizer__lr=lr))
+    table = table_of(root)
+    assert "experiment" not in table.keys and table.shared["experiment"] == "lab/baseline"
+    composed_from(None, synthetic.completed(root, "mlp", "bce", 0, loss__optimizer__lr=2e-2))
+    assert "experiment" not in table_of(root).shared
+
+
 def test_keys_of_one_last_name_are_told_apart(root: Path) -> None:
     for widths in ([8], [16]):
         synthetic.completed(

@@ -38,6 +38,8 @@ def name_rows(table: Table) -> None:
         families = NAMED
         # An experiment's name says its model and loss, unless it was run with others.
         names = [EXPERIMENT, *(key for key in names if not _follows(key, (EXPERIMENT,), recipes))]
+    elif shared := _shared_experiment(table):
+        table.shared[EXPERIMENT] = shared
     table.keys = names + _differing(recipes, families)
     if not table.keys:
         table.keys = ["loss"]
@@ -56,6 +58,12 @@ def _experiments(table: Table) -> list[str]:
     names = [experiments.pop() for experiments in found if len(experiments) == 1]
     told = [name for name in names if name is not None]
     return told if len(told) == len(found) and (len(set(told)) > 1 or len(told) == 1) else []
+
+
+def _shared_experiment(table: Table) -> str | None:
+    """The experiment of all runs, where they are one experiment's, run in several ways."""
+    names = {run.experiment for row in table.rows for run in row.runs}
+    return names.pop() if len(names) == 1 else None
 
 
 def _follows(key: str, others: Sequence[str], recipes: Sequence[Mapping[str, str]]) -> bool:
