@@ -70,6 +70,7 @@ def _panel(axes: Axes, curves: Sequence[tuple[Curve, Curve, Curve]]) -> None:
         other = axes.twinx()
         other.spines["right"].set_visible(True)
         other.tick_params(axis="y", colors=style.ORANGE)
+        other.set_ylabel("generator", color=style.ORANGE, fontsize=7, labelpad=1)
         axes.tick_params(axis="y", colors=style.BLUE)
     for target, which, colour, dash in ((axes, 1, style.BLUE, "-"), (other, 2, style.ORANGE, "--")):
         for index, curve in enumerate(curves):

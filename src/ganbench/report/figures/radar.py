@@ -26,7 +26,7 @@ CAPTION = (
     + ". A gap: not measured. The grey outline is the table's best on each axis."
 )
 
-_MARGINS = style.Margins(left=0.6, right=0.6, top=0.95, bottom=0.4, across=0.95, down=0.95)
+_MARGINS = style.Margins(left=0.75, right=0.75, top=0.95, bottom=0.4, across=1.15, down=0.95)
 
 
 def radar(table: Table) -> Figure | None:
@@ -37,7 +37,7 @@ def radar(table: Table) -> Figure | None:
     if not shown or len(names) < 3:
         return None
     titles = [label for label, _ in shown]
-    figure, axes = style.panels(titles, 1.5, 1.5, _MARGINS, pad=14, subplot_kw={"projection": "polar"})
+    figure, axes = style.panels(titles, 1.5, 1.5, _MARGINS, pad=18, subplot_kw={"projection": "polar"})
     best = {name: max(values.get(name, 0.0) for _, values in shown) for name in names}
     for panel, (_, values) in zip(axes, shown, strict=True):
         _panel(panel, names, values, best)
