@@ -166,7 +166,6 @@ def test_labels_are_cut_no_more_than_lets_them_differ() -> None:
     assert len({style.safe(text) for text in long}) == 1
     assert len(set(style.distinct(long))) == 2
     assert style.distinct(["a" * 40, "b"]) == [style.safe("a" * 40), "b"]
-    assert style.wider(["a" * 34]) == 0 < style.wider(["a" * 50])
 
 
 def test_titles_of_panels_differ_where_recipes_do() -> None:

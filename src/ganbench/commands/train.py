@@ -24,6 +24,7 @@ from ganbench.errors import ConfigError, UserError
 from ganbench.quick import no_garbage
 
 REFUSED = "refused"
+SWEEP_FLAGS = ("-m", "--multirun")
 
 RESULTS = (
     ("samples", "samples/final.png"),
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> int:
     # Else Hydra prints errors its own way and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # argparse takes the overrides in one piece only, so -m goes before them.
-    sys.argv = ["ganbench train", *sorted(argv, key=lambda text: text not in ("-m", "--multirun"))]
+    sys.argv = ["ganbench train", *sorted(argv, key=lambda text: text not in SWEEP_FLAGS)]
     app = hydra.main(version_base="1.3", config_path="pkg://ganbench.conf", config_name="config")
     relay = Relay()
     try:
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> int:
         return 128 + error.signum
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         _discard_sweep()
-        raise ConfigError(hydra_message(error, sweeping="-m" in argv or "--multirun" in argv)) from error
+        raise ConfigError(hydra_message(error, sweeping=not set(SWEEP_FLAGS).isdisjoint(argv))) from error
     if "error" in _state:
         raise _state["error"]
     if relay.received is not None:

@@ -10,7 +10,14 @@ from ganbench.config.groups import group_files, group_names, load_group, purpose
 from ganbench.config.keys import Config, without
 from ganbench.config.messages import hydra_message
 from ganbench.config.naming import HOUSEKEEPING, identity, run_name
-from ganbench.config.targets import RECIPE_KEYS, instantiate, loss_parameters, require_trusted, resolve_target
+from ganbench.config.targets import (
+    RECIPE_KEYS,
+    instantiate,
+    loss_parameters,
+    require_trusted,
+    resolve_target,
+    target_arguments,
+)
 from ganbench.config.validation import BUDGETS, FAILURES, NORM_CHOICES, validate
 from ganbench.config.values import converted
 
@@ -35,6 +42,7 @@ __all__ = [
     "require_trusted",
     "resolve_target",
     "run_name",
+    "target_arguments",
     "to_yaml",
     "validate",
     "without",

@@ -49,7 +49,7 @@ def instantiate(node: Mapping[str, Any], **extra: Any) -> Any:
     Raises:
         ConfigError: the target does not exist.
     """
-    return resolve_target(str(node["_target_"]))(**_arguments(node), **extra)
+    return resolve_target(str(node["_target_"]))(**target_arguments(node), **extra)
 
 
 def require_trusted(node: Any) -> None:
@@ -96,7 +96,7 @@ def check_targets(config: Config) -> None:
     for key, (node, supplied) in nodes.items():
         if "_target_" not in node:
             raise ConfigError(f"{key}: needs _target_, the dotted path of a class or function")
-        _bind(key, resolve_target(str(node["_target_"])), _arguments(node), supplied)
+        _bind(key, resolve_target(str(node["_target_"])), target_arguments(node), supplied)
 
 
 def _bind(key: str, target: Callable[..., Any], arguments: Config, supplied: set[str]) -> None:
@@ -116,5 +116,6 @@ def _bind(key: str, target: Callable[..., Any], arguments: Config, supplied: set
         raise ConfigError(f"{key}: {target.__name__} {error}") from error
 
 
-def _arguments(node: Mapping[str, Any]) -> Config:
+def target_arguments(node: Mapping[str, Any]) -> Config:
+    """What a target is called with: the rest of its node."""
     return {key: value for key, value in node.items() if key != "_target_"}

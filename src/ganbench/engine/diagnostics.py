@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ganbench.config.keys import Config, lookup
 from ganbench.engine.failures import DIVERGENCE, FAILURES, Failure, Finding, Record, variety
 from ganbench.engine.history import History
 from ganbench.runs import HISTORY_COLUMNS
@@ -32,7 +33,7 @@ class Diagnosis:
     fix: str
 
     @classmethod
-    def of(cls, failure: Failure, finding: Finding, config: Mapping[str, Any]) -> Diagnosis:
+    def of(cls, failure: Failure, finding: Finding, config: Config) -> Diagnosis:
         """What `failure` found in a run of `config`."""
         evidence = {name: _rounded(value) for name, value in finding.evidence.items()}
         return cls(failure.name, finding.step, evidence, advice(failure.fixes, config))
@@ -52,7 +53,7 @@ class Diagnostics:
     `config`: the run's, so that nothing is advised that it does already.
     """
 
-    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, config: Config | None = None) -> None:
         self._config = config or {}
         self.found: dict[str, Diagnosis] = {}
         self._history = History()
@@ -118,24 +119,22 @@ class Diagnostics:
         self.found.setdefault(failure.name, Diagnosis.of(failure, finding, self._config))
 
 
-def advice(fixes: Sequence[str], config: Mapping[str, Any]) -> str:
+def advice(fixes: Sequence[str], config: Config) -> str:
     """The changes in words, without those that `config` has made (all of them, if it has made all)."""
     *others, last = [fix for fix in fixes if not _made(fix, config)] or fixes
     return f"{', '.join(others)}, or {last}" if others else last
 
 
-def _made(fix: str, config: Mapping[str, Any]) -> bool:
+def _made(fix: str, config: Config) -> bool:
     """Whether the fix is made of KEY=VALUEs alone that all hold."""
     settings = re.findall(r"([\w.]+)=([^\s']+)", fix)
     return bool(settings) and all(_value(config, key) == _read(text) for key, text in settings)
 
 
-def _value(config: Mapping[str, Any], key: str) -> Any:
+def _value(config: Config, key: str) -> Any:
     """What a key is set to; of a group its name."""
-    node: Any = config
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node.get("name") if isinstance(node, Mapping) else node
+    found = lookup(config, key)
+    return found.get("name") if isinstance(found, Mapping) else found
 
 
 def _read(text: str) -> Any:

@@ -19,6 +19,7 @@ from ganbench.config import (
     instantiate,
     loss_parameters,
     resolve_target,
+    target_arguments,
 )
 from ganbench.engine.optimizers import build_optimizer
 from ganbench.engine.remedies import (
@@ -202,7 +203,7 @@ def _built(node: Config, part: str) -> nn.Module:
     except ValueError as error:
         raise ConfigError(f"model.{part}: {error}") from error
     except (TypeError, RuntimeError) as error:
-        values = ", ".join(f"{key}={value}" for key, value in node.items() if key != "_target_")
+        values = ", ".join(f"{key}={value}" for key, value in target_arguments(node).items())
         raise ConfigError(
             f"model.{part}: {node['_target_']} cannot be built from {values} "
             f"({first_line(error)}); check the type and size of each"

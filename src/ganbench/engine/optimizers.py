@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganbench.config import Config, resolve_target
+from ganbench.config import Config, resolve_target, target_arguments
 from ganbench.errors import ConfigError
 
 WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
@@ -32,7 +32,7 @@ def build_optimizer(
     """
     _require_finite(node)
     target = resolve_target(node["_target_"])
-    chosen = {**{key: value for key, value in node.items() if key != "_target_"}, "lr": lr}
+    chosen = {**target_arguments(node), "lr": lr}
     accepted = inspect.signature(target).parameters
     # One kernel instead of a dozen a parameter; the default chooses it on no device.
     alternatives = {"fused", "foreach", "differentiable"}

@@ -76,7 +76,7 @@ def _label(row: Row, keys: Sequence[str]) -> str:
     last = Counter(key.rpartition(".")[2] for key in keys)
     parts = []
     for key in keys:
-        # Of two keys of one last name, as many more as tell them apart: generator.widths.
+        # Keys of one last name are shown with the one before it: generator.widths, discriminator.widths.
         *before, name = key.split(".")
         shown = name if last[name] == 1 else ".".join([*before[-1:], name])
         if row.recipe[key] != DASH:

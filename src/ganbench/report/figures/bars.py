@@ -34,8 +34,9 @@ def _bars(table: Table, columns: Sequence[Column], what: str) -> Figure | None:
     across = len(columns) if len(rows) > 12 else {4: 2}.get(len(columns), min(3, len(columns)))
     down = -(-len(columns) // across)
     size = 1.9 if across > 3 else 2.6
-    more = style.wider(style.distinct([row.short for row in rows]))
-    figure = style.new_figure(1.6 + more + size * across, (0.22 * len(rows) + 0.75) * down + 0.35)
+    figure = style.new_figure(
+        1.6 + style.wider(rows) + size * across, (0.22 * len(rows) + 0.75) * down + 0.35
+    )
     axes = figure.subplots(down, across, squeeze=False)
     for place, panel in enumerate(axes.flat):
         if place < len(columns):

@@ -36,7 +36,7 @@ def classes(table: Table) -> Figure | None:
     widest = max(matrix.shape[1] for matrix in maps.values())
     size = min(9.0, 0.34 * widest + 0.9)
     labels = style.distinct([row.short for row in rows])
-    figure = style.new_figure(1.7 + style.wider(labels) + size * len(maps), 0.24 * len(rows) + 1.3)
+    figure = style.new_figure(1.7 + style.wider(rows) + size * len(maps), 0.24 * len(rows) + 1.3)
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     for place, (key, matrix) in enumerate(maps.items()):
         _map(axes[place], matrix * (100 if key == "consistency" else 1), MAPS[key])

@@ -20,7 +20,7 @@ def kid(table: Table) -> Figure | None:
     column = COLUMNS["kid"]
     if not any("kid" in row.cells for row in rows):
         return None
-    figure = style.new_figure(6.4, 0.28 * len(rows) + 1.1)
+    figure = style.new_figure(6.4 + style.wider(rows), 0.28 * len(rows) + 1.1)
     axes = figure.subplots()
     style.recipe_axis(axes, rows)
     for place, row in enumerate(rows):

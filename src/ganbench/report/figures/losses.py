@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,15 +78,14 @@ def _panel(axes: Axes, curves: Sequence[tuple[Curve, Curve, Curve]]) -> None:
                 target.plot(curve[0], curve[which], color=colour, alpha=0.25, linewidth=0.6)
             width = 1.5 if index == 0 else 0.7
             point = "o" if len(curve[0]) == 1 else None  # no line goes through one
-            target.plot(
-                curve[0],
-                smooth(curve[which]),
-                dash,
-                marker=point,
-                markersize=3,
-                color=colour,
-                linewidth=width,
-            )
+            look: dict[str, Any] = {
+                "color": colour,
+                "linewidth": width,
+                "linestyle": dash,
+                "marker": point,
+                "markersize": 3,
+            }
+            target.plot(curve[0], smooth(curve[which]), **look)
     axes.grid(axis="y")
     axes.margins(x=0.01)
     axes.locator_params(axis="x", nbins=4)

@@ -103,9 +103,10 @@ def distinct(texts: Sequence[str]) -> list[str]:
     return labels
 
 
-def wider(labels: Sequence[str]) -> float:
-    """Inches that labels need beyond those of usual length."""
-    return LABEL_INCHES * max(0, max(map(len, labels), default=0) - LABEL_LIMITS[0])
+def wider(rows: Sequence[Row]) -> float:
+    """Inches that the labels of rows need beyond those of usual length."""
+    longest = max(map(len, distinct([row.short for row in rows])), default=0)
+    return LABEL_INCHES * max(0, longest - LABEL_LIMITS[0])
 
 
 def drawn_rows(table: Table) -> list[Row]:
