@@ -28,6 +28,9 @@ torch.set_num_threads(1)
 LOSSES = ("bce", "lsgan", "hinge", "wgan_clip", "wgan_gp", "sn_hinge")
 SMALL = ("dataset=digits", "train.steps=3", "train.batch_size=4", "train.log_every=2", "eval.enabled=false")
 
+GPU = torch.cuda.is_available()
+"""Asked before a test hides the devices: driver and torch count them once in a process."""
+
 Configure = Callable[..., Config]
 
 
@@ -72,7 +75,7 @@ def on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def cuda() -> torch.device:
     """The GPU; without one the test is skipped."""
-    if not torch.cuda.is_available():
+    if not GPU:
         pytest.skip("no CUDA device")
     return torch.device("cuda", 0)
 

@@ -263,7 +263,7 @@ def test_final_scores_are_diagnosed(configure: Any, train: Any, monkeypatch: pyt
     assert outcome.status == runs.COMPLETED, "there was nothing left to stop"
     (entry,) = runs.read_run(outcome.path).info["diagnosis"]
     assert (entry["name"], entry["step"]) == ("collapse", 8)
-    assert set(entry["evidence"]) == {"effective_classes", "class_kl", "recall"}
+    assert set(entry["evidence"]) == {"effective_classes", "class_kl", "precision", "recall"}
 
 
 def test_values_that_are_no_numbers_are_divergence(configure: Any, train: Any) -> None:

@@ -163,6 +163,25 @@ def test_few_classes(histogram: list[float], step: int, effective: float | None)
 
 
 @pytest.mark.parametrize(
+    "step, classes, precision, found",
+    [
+        (2808, 1, 0.87, True),
+        (2808, 2, 0.60, True),
+        (2808, 2, 0.59, False),  # blots of a young generator
+        (2808, 2, None, False),  # scores on the way have none
+        (2808, 3, 0.87, False),
+        (1000, 1, 0.87, False),
+    ],
+)
+def test_good_images_of_few_classes(step: int, classes: int, precision: float | None, found: bool) -> None:
+    values = {"recall": 0.3} if precision is None else {"precision": precision, "recall": 0.3}
+    histogram = [1 / classes] * classes + [0.0] * (10 - classes)
+    finding = Collapse().in_scores(record(step, histogram, **values), {})
+    expected = Finding(step, {"effective_classes": pytest.approx(classes), **values})
+    assert finding == (expected if found else None)
+
+
+@pytest.mark.parametrize(
     "now, best, found",
     [
         ({"recall": 0.23}, {"recall": 0.6}, "recall"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import logging
 import math
 import time
@@ -57,6 +58,7 @@ class Training:
         torch.manual_seed(config["seed"])
         self.gan = build_gan(config, device)
         if device.type == "cuda":
+            gc.collect()  # an earlier run's step and its graph refer to each other
             torch.cuda.reset_peak_memory_stats(device)  # of the runs before in this process
         train, loss = config["train"], config["loss"]
         self.batches = Batches(dataset.train, train["batch_size"], config["seed"], device, train["drop_last"])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,16 @@ from ganbench.models.layers import weights_unchanged
 log = logging.getLogger(__name__)
 
 Network = Callable[[Tensor, Tensor], Tensor]
+
+
+class Judged(NamedTuple):
+    """What metrics are made of, of one update of the discriminator; the logits are those before it."""
+
+    d_loss: Tensor
+    penalty: Tensor
+    real_logits: Tensor
+    fake_logits: Tensor
+    grad_norm: Tensor
 
 
 @dataclass
@@ -111,12 +122,12 @@ class Step:
             fakes = self._fakes([labels for _, labels in real_batches])
             for (images, real_labels), fake in zip(real_batches, fakes, strict=True):
                 real = pack(images, self.pack)
-                d_metrics = self._update_discriminator(real, pack(fake.detach(), self.pack), real_labels)
+                judged = self._update_discriminator(real, pack(fake.detach(), self.pack), real_labels)
             shown, labels = (
                 (fakes[-1], real_labels) if self.reuse_fakes else self._fresh_fakes(len(real_labels))
             )
         g_metrics = self._update_generator((real, real_labels), (pack(shown, self.pack), labels))
-        return torch.stack(self._in_order(d_metrics, g_metrics))
+        return torch.stack(self._in_order(self._d_metrics(judged), g_metrics))
 
     def _fakes(self, labels: Sequence[Tensor]) -> Sequence[Tensor]:
         """Images for each critic update, in one pass where no layer of the generator mixes samples."""
@@ -136,7 +147,7 @@ class Step:
     def _weighted_d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         return self.d_loss_weight * self.loss.d_loss(real_logits, fake_logits)
 
-    def _update_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor) -> list[Tensor]:
+    def _update_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor) -> Judged:
         with autocast(self.device, self.precision):
             real_logits, fake_logits = self._logits(real, fake, labels)
         d_loss = self.d_loss(real_logits, fake_logits)
@@ -147,16 +158,16 @@ class Step:
         objective = d_loss if penalty is None else d_loss + penalty
         grad_norm = self._update(self.gan.d_opt, objective, self.d_parameters)
         self.loss.constrain(self.gan.discriminator)
+        if penalty is None:
+            penalty = torch.zeros((), device=self.device)
+        judged = (d_loss, penalty, real_logits, fake_logits, grad_norm)
+        return Judged(*(tensor.detach() for tensor in judged))
+
+    def _d_metrics(self, judged: Judged) -> list[Tensor]:
+        d_loss, penalty, real, fake, grad_norm = judged
         boundary = self.loss.boundary
-        accuracy = 0.5 * ((real_logits > boundary).float().mean() + (fake_logits <= boundary).float().mean())
-        zero = torch.zeros((), device=self.device)
-        shown = [
-            d_loss,
-            zero if penalty is None else penalty,
-            real_logits.mean(),
-            fake_logits.mean(),
-        ]
-        return [value.detach() for value in [*shown, accuracy, grad_norm]]
+        accuracy = 0.5 * ((real > boundary).float().mean() + (fake <= boundary).float().mean())
+        return [d_loss, penalty, real.mean(), fake.mean(), accuracy, grad_norm]
 
     def _logits(self, real: Tensor, fake: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if not self.one_pass:

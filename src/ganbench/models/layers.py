@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, dropout
 from torch.nn.utils.parametrizations import spectral_norm
 
 NORMS = ("none", "batch", "layer", "spectral")
@@ -164,6 +164,8 @@ class Dropout(nn.Module):
         """Zero each element with probability p and scale the rest by 1/(1-p), in training only."""
         if not self.training or not self.dropped:
             return x
+        if x.is_cuda:  # one kernel there; and torch's compiler breaks its graph at random_
+            return dropout(x, self.dropped / 256)
         words = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device)
         # random_() alone leaves the sign bit at 0; with an explicit range all 64 bits are drawn.
         words.random_(-(2**63), None)
