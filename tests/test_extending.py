@@ -44,6 +44,17 @@ def test_it_trains(
     assert str(EXTENSION) in sys.path
 
 
+def test_options_may_stand_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached_data: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(["train", SMALL[0], "--config-dir", str(EXTENSION), "-m", "loss=exponential", *SMALL[1:]]) == 0
+    )
+    (path,) = find_runs(tmp_path / "outputs")
+    assert read_run(path).info["name"]["loss"] == "exponential"
+
+
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
     """The folder that docs/extending.md builds: each code block that begins with its path."""

@@ -184,7 +184,7 @@ def _from_checkpoint(record: RunRecord, weights: str) -> dict[str, Any]:
     if state is None:
         raise RunError(
             f"{record.path}: has no usable checkpoint (looked for {GENERATOR['last']}, {CHECKPOINT} and "
-            f"{PREVIOUS_CHECKPOINT}); run its training command again to make one"
+            f"{PREVIOUS_CHECKPOINT}); run its training command again with force=true to make one"
         )
     part = "ema" if weights == "ema" else "generator"
     if part == "ema" and part not in state:

@@ -177,6 +177,22 @@ def test_a_sweep_names_the_way_to_set_what_only_its_recipes_have(
     assert "In a sweep" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "overrides, said",
+    [
+        (["loss=bce", "loss.gp_weight=5"], "It is a key of loss=wgan_gp, not of this recipe's"),
+        (["loss=wgan_clip", "loss.optimizer.betas=[0.5,0.9]"], "It is a key of loss=bce, hinge, lsgan,"),
+        (["loss=wgan_gp", "loss.gp_wieght=5"], "Did you mean loss.gp_weight?"),
+        (["+experiment=lab/baseline", "+experiment=cgan/bce"], "+experiment: named more than once"),
+    ],
+)
+def test_a_key_or_experiment_too_many(
+    overrides: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*overrides) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_skipped_run_says_from_which_experiment_it_came(capsys: pytest.CaptureFixture[str]) -> None:
     healed = ["loss.optimizer.lr=2e-4", "loss.optimizer.betas=[0.5,0.999]"]
     assert train("+experiment=lab/mode_collapse", *healed) == 0

@@ -196,7 +196,7 @@ def test_a_diagnosis_in_words_and_in_json() -> None:
             "name": "gradient_explosion",
             "step": 550,
             "evidence": {"g_grad_norm": 123500.0, "largest_before": 1.0},
-            "fix": "a lower loss.d_lr and loss.g_lr, or loss.critic_norm=spectral",
+            "fix": "a lower loss.d_lr and loss.g_lr, or loss.critic_norm=spectral (not with weight clipping)",
         }
     ]
 
@@ -211,6 +211,9 @@ def test_nothing_is_advised_that_the_run_does_already() -> None:
         ({"name": "bce", "n_critic": 1, "real_label": 0.9}, fixes[1]),
     ):
         assert advice(fixes, {"loss": recipe}) == said
+    for d_lr, named in ((2e-4, False), (1e-4, False), (3e-4, True)):
+        advised = advice(fixes, {"loss": {"name": "bce", "n_critic": 5, "d_lr": d_lr, "g_lr": 2e-4}})
+        assert ("no higher" in advised) == named
     adam = {"loss": {"optimizer": {"lr": 0.0002, "betas": [0.5, 0.999]}}}
     lr, betas = "loss.optimizer.lr=2e-4", "with 'loss.optimizer.betas=[0.5,0.999]' (less)"
     assert advice((lr, betas, "less"), adam) == "less"
@@ -238,7 +241,7 @@ def test_said_once_and_written(
     whole = train(config, "whole")
     assert whole.status == runs.COMPLETED, "told, not stopped"
     assert caplog.text.count("collapse since step 4 (diversity ") == 1
-    assert "step 4: collapse" in caplog.text and "; try loss." in caplog.text
+    assert "step 4: collapse" in caplog.text and "; try remedy.feature_matching=true" in caplog.text
     (entry,) = runs.read_run(whole.path).info["diagnosis"]
     assert set(entry) == {"name", "step", "evidence", "fix"}
     assert (entry["name"], entry["step"]) == ("collapse", 4)

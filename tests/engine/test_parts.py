@@ -7,22 +7,23 @@ import signal
 import time
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import spectral_norm as hooked_spectral_norm
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganbench.engine import checkpoint
 from ganbench.engine.clock import Clock
 from ganbench.engine.device import set_up
-from ganbench.engine.gan import GAN, norms_of
+from ganbench.engine.gan import GAN, check_loss, norms_of
 from ganbench.engine.images import PADDING, grid, png
 from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError
 from ganbench.hardware import native_precision, resolve_device, usable_cores
+from ganbench.losses import Hinge
 
 CPU = torch.device("cpu")
 
@@ -251,3 +252,42 @@ def test_latents_are_standard_normal(gan_of: Callable[..., GAN]) -> None:
     assert z.shape == (5000, 100) and z.dtype == torch.float32
     assert z.mean().item() == pytest.approx(0.0, abs=5 / 500_000**0.5)
     assert z.var().item() == pytest.approx(1.0, abs=5 * (2 / 500_000) ** 0.5)
+
+
+# --- losses held to their contract -------------------------------------------------------------------
+
+
+class Mistaken(Hinge):
+    """A loss whose generator's half is what `made` makes of the logits."""
+
+    made: ClassVar[Callable[[Tensor], Any]]
+
+    def g_loss(self, fake_logits: Tensor) -> Tensor:
+        return type(self).made(fake_logits)
+
+
+@pytest.mark.parametrize(
+    "made, said",
+    [
+        (
+            lambda logits: -logits,
+            r"must give a tensor .* gives shape \(2, 1\); end it with .mean",
+        ),
+        (lambda logits: -logits.mean().item(), "must give a tensor .* gives float; .* leave .item"),
+        (lambda logits: torch.zeros(()), "must depend on the logits"),
+        (lambda logits: -logits.detach().mean(), "must depend on the logits"),
+        (lambda logits: logits.men(), r"fails on logits of shape \(2, 1\): AttributeError"),
+    ],
+)
+def test_a_mistaken_loss_is_named(
+    made: Callable[[Tensor], Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Mistaken, "made", staticmethod(made), raising=False)
+    with pytest.raises(ConfigError, match=rf"loss: .*Mistaken\.g_loss {said}"):
+        check_loss(Mistaken())
+
+
+def test_what_is_no_loss_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"loss\._target_: .*Clock is no strategy; derive it from ganbench"):
+        check_loss(Clock(CPU))  # type: ignore[arg-type]
+    check_loss(Hinge())

@@ -130,6 +130,13 @@ def test_best_and_ties_within_noise_are_marked(root: Path) -> None:
     assert row(report, "lsgan").cells["pixel_std"].mark == ""  # neither is better
 
 
+def test_nothing_is_marked_where_all_are_equal(root: Path) -> None:
+    for loss in ("bce", "hinge", "lsgan"):
+        synthetic.completed(root, loss=loss, fid=10.0)
+    (table,) = compared(root).tables
+    assert [r.cells["fid"].mark for r in table.rows] == ["", "", ""]
+
+
 def test_few_seeds_have_a_best_but_no_ties(root: Path) -> None:
     for loss, fid in (("bce", 10.0), ("hinge", 10.01), ("lsgan", 10.0)):
         synthetic.completed(root, loss=loss, fid=fid)

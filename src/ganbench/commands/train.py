@@ -51,12 +51,12 @@ def main(argv: list[str]) -> int:
 
     _state.clear()
     _state["main"] = True
-    _check_flags(argv)
+    overrides = _overrides(argv)
     _add_import_path(argv)
     # Else Hydra prints errors its own way and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # argparse takes the overrides in one piece only, so -m goes before them.
-    sys.argv = ["ganbench train", *sorted(argv, key=lambda text: text not in SWEEP_FLAGS)]
+    # argparse takes the overrides in one piece only, so options go before them.
+    sys.argv = ["ganbench train", *(text for text in argv if text not in overrides), *overrides]
     app = hydra.main(version_base="1.3", config_path="pkg://ganbench.conf", config_name="config")
     relay = Relay()
     try:
@@ -190,15 +190,19 @@ def _summary(job: dict[str, Any]) -> list[str]:
     return [name, status, *cells, " ".join(reason.split())]
 
 
-def _check_flags(argv: list[str]) -> None:
-    """Refuse an unknown flag in one line, where Hydra would print its whole usage."""
+def _overrides(argv: list[str]) -> list[str]:
+    """What is no option of Hydra's and no option's value.
+
+    Raises:
+        UserError: an option is unknown, in one line, where Hydra would print its whole usage.
+    """
 
     def refuse(message: str) -> NoReturn:
         raise UserError(f"train: {message}; see `ganbench train --help`")
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    parser.parse_intermixed_args(argv)
+    return list(parser.parse_intermixed_args(argv).overrides)
 
 
 def _add_import_path(argv: list[str]) -> None:

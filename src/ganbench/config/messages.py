@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from itertools import chain
 
 from hydra.errors import OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+
+from ganbench.config.groups import group_files, group_names
 
 EXTENSIBLE = ("model.", "loss.")
 """Where keys may be added: they are arguments of the classes named there."""
@@ -28,6 +31,8 @@ def hydra_message(error: Exception, sweeping: bool = False) -> str:
         message += f". {lines[at]} {', '.join(lines[at + 1 :])}"
         if "hydra/launcher/joblib" in message:
             message += "; it comes with pip install 'ganbench[parallel]'"
+    elif message.startswith("Multiple values for experiment"):
+        message = "+experiment: named more than once, and a run has one; compare several in a sweep with -m"
     elif message.startswith("Could not override"):
         message += _way_out(message, lines[1:])
     elif len(lines) > 1:
@@ -41,8 +46,6 @@ def hydra_message(error: Exception, sweeping: bool = False) -> str:
 
 def _experiments(wanted: str) -> str:
     """The one that was meant, if one is close, and where to look: Hydra names none that is in a folder."""
-    from ganbench.config.groups import group_names
-
     close = difflib.get_close_matches(wanted, group_names("experiment"), n=1)
     return (f". Did you mean {close[0]}?" if close else ".") + " All of them: ganbench list experiment"
 
@@ -56,11 +59,22 @@ def _way_out(message: str, hints: list[str]) -> str:
         known = [
             key for key in _dotted_keys(hydra.compose("config")) if not f"{wanted}.".startswith(f"{key}.")
         ]
-    close = difflib.get_close_matches(wanted, known, n=1, cutoff=0.75)
+    of_losses = _loss_keys()
+    if owners := [name for name, keys in of_losses.items() if wanted in keys]:
+        return f" It is a key of loss={', '.join(owners)}, not of this recipe's"
+    close = difflib.get_close_matches(wanted, [*known, *chain(*of_losses.values())], n=1, cutoff=0.75)
     meant = f" Did you mean {close[0]}?" if close else ""
     if hints and (wanted == "experiment" or wanted.startswith(EXTENSIBLE)):
         return f"{meant} {hints[0]}"
     return meant or " All keys: ganbench train --cfg job"
+
+
+def _loss_keys() -> dict[str, list[str]]:
+    """The dotted keys of each loss's recipe, by what its file says."""
+    return {
+        name: _dotted_keys(OmegaConf.create({"loss": OmegaConf.create(text)}))
+        for name, text in group_files("loss").items()
+    }
 
 
 def _dotted_keys(node: DictConfig, prefix: str = "") -> list[str]:

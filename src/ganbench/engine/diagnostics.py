@@ -126,7 +126,10 @@ def advice(fixes: Sequence[str], config: Config) -> str:
 
 
 def _made(fix: str, config: Config) -> bool:
-    """Whether the fix is made of KEY=VALUEs alone that all hold."""
+    """Whether the fix holds: all its KEY=VALUEs, or the order of two keys."""
+    if order := re.fullmatch(r"(\S+) no higher than (\S+)", fix):
+        lower, upper = (_value(config, key) for key in order.groups())
+        return lower is not None and upper is not None and lower <= upper
     settings = re.findall(r"([\w.]+)=([^\s']+)", fix)
     return bool(settings) and all(_value(config, key) == _read(text) for key, text in settings)
 

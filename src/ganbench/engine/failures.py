@@ -18,6 +18,8 @@ from ganbench.engine.history import History, Row, Rows
 
 Record = Mapping[str, Any]
 
+SPECTRAL = "loss.critic_norm=spectral (not with weight clipping)"
+
 
 class Finding(NamedTuple):
     """The step at which a failure began and the figures that show it."""
@@ -49,8 +51,8 @@ class Collapse(Failure):
 
     name = "collapse"
     fixes = (
-        "loss.d_lr and loss.g_lr equal and lower; with Adam loss.optimizer.lr=2e-4 "
-        "'loss.optimizer.betas=[0.5,0.999]'",
+        "equal and lower rates, with Adam loss.d_lr=2e-4 loss.g_lr=2e-4 'loss.optimizer.betas=[0.5,0.999]'",
+        "remedy.feature_matching=true",
     )
 
     warm_up: int = 1000
@@ -165,7 +167,7 @@ class Saturation(Failure):
     fixes = (
         "loss=bce loss.real_label=0.9 (label smoothing)",
         "a lower loss.d_lr",
-        "loss.critic_norm=spectral",
+        SPECTRAL,
     )
 
     lasting: int = 500
@@ -187,7 +189,8 @@ class Oscillation(Failure):
 
     name = "oscillation"
     fixes = (
-        "a lower loss.d_lr and loss.g_lr; for Adam with 'loss.optimizer.betas=[0.5,0.999]' (less momentum)",
+        "a lower loss.d_lr and loss.g_lr",
+        "less momentum, for Adam 'loss.optimizer.betas=[0.5,0.999]'",
     )
 
     lasting: int = 1000
@@ -217,9 +220,7 @@ class Divergence(Failure):
     """The losses have run away, still finite, and do not come back; or a value is no number any more."""
 
     name = "divergence"
-    fixes = (
-        "lower loss.d_lr and loss.g_lr; for a critic without bound loss=wgan_gp or loss.critic_norm=spectral",
-    )
+    fixes = ("a lower loss.d_lr and loss.g_lr", "loss=wgan_gp", SPECTRAL)
 
     lasting: int = 200
     size: float = 1000.0
@@ -245,7 +246,7 @@ class GradientExplosion(Failure):
     """A gradient's norm is suddenly many times what it ever was."""
 
     name = "gradient_explosion"
-    fixes = ("a lower loss.d_lr and loss.g_lr", "loss.critic_norm=spectral")
+    fixes = ("a lower loss.d_lr and loss.g_lr", SPECTRAL)
 
     before: int = 2
     """Blocks before it, at least: the first steps of all may do anything."""

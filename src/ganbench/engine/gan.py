@@ -127,6 +127,7 @@ def check_recipe(config: Config) -> None:
         ConfigError: they cannot be built, do not fit each other, or contradict each other.
     """
     loss = build_loss(config)
+    check_loss(loss)
     check_remedies(config, loss)
     refused = loss.refused_norms
     for norm in sorted(check_networks(config) & set(refused)):
@@ -150,6 +151,37 @@ def check_recipe(config: Config) -> None:
                 f"loss.optimizer: {node['_target_']} cannot take a plain step ({error}); use one that can, "
                 "e.g. torch.optim.Adam"
             ) from error
+
+
+def check_loss(loss: Loss) -> None:
+    """Hold a strategy to its contract, on the logits of two images.
+
+    Raises:
+        ConfigError: it is none, or a loss of it fails, is no single number, or does not depend on the logits.
+    """
+    strategy = f"{type(loss).__module__}.{type(loss).__qualname__}"
+    if not isinstance(loss, Loss):
+        raise ConfigError(f"loss._target_: {strategy} is no strategy; derive it from ganbench.losses.Loss")
+    for name, count in (("d_loss", 2), ("g_loss", 1)):
+        logits = [torch.tensor([[0.5], [-0.5]], requires_grad=True) for _ in range(count)]
+        try:
+            value = getattr(loss, name)(*logits)
+        except Exception as error:  # somebody's own code
+            raise ConfigError(
+                f"loss: {strategy}.{name} fails on logits of shape (2, 1): {type(error).__name__}: "
+                f"{first_line(error)}"
+            ) from error
+        if not isinstance(value, Tensor) or value.ndim:
+            given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ConfigError(
+                f"loss: {strategy}.{name} must give a tensor of one number and no dimension, gives {given}; "
+                "end it with .mean(), and leave .item() out"
+            )
+        if not value.requires_grad:
+            raise ConfigError(
+                f"loss: {strategy}.{name} must depend on the logits, but has no gradient in them; it is a "
+                "constant, or something in it is .detach()ed"
+            )
 
 
 def check_networks(config: Config) -> set[str]:
@@ -196,13 +228,13 @@ def _built(node: Config, part: str) -> nn.Module:
     ours = str(node["_target_"]).startswith("ganbench.models.")
     counted = {**node, "norm": "none"} if ours and node.get("norm") == "spectral" else node
     # A constructor may need values where there are none; then its weights are counted when they are there.
-    with suppress(TypeError, ValueError, RuntimeError), without_weights():
+    with suppress(TypeError, ValueError, RuntimeError, AttributeError), without_weights():
         _require_trainable(instantiate(counted), part)
     try:
         network = instantiate(node)
     except ValueError as error:
         raise ConfigError(f"model.{part}: {error}") from error
-    except (TypeError, RuntimeError) as error:
+    except (TypeError, RuntimeError, AttributeError) as error:
         values = ", ".join(f"{key}={value}" for key, value in target_arguments(node).items())
         raise ConfigError(
             f"model.{part}: {node['_target_']} cannot be built from {values} "
@@ -277,7 +309,7 @@ def _try(networks: dict[str, nn.Module], part: str, inputs: Tensor, labels: Tens
     try:
         with torch.no_grad():
             return tuple(networks[part](inputs, labels).shape)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         reason = first_line(error)
         raise ConfigError(
             f"model.{part}: fails on a batch of shape {tuple(inputs.shape)}: {reason}; check "

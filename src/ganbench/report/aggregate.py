@@ -136,13 +136,16 @@ def _mark(table: Table) -> None:
     """Mark the best of each column, and what seeds cannot tell from it.
 
     A tie: the 95 % Welch interval of the difference of means holds 0. With fewer than `MIN_SEEDS` a side
-    the noise is unknown and only the best value is marked, wherever it stands.
+    the noise is unknown and only the best value is marked, wherever it stands. Where all are equal
+    nothing is.
     """
     one_machine = len(machines(table)) <= 1
     for column in COLUMNS.values():
         cells = [row.cells[column.name] for row in table.rows if column.name in row.cells]
         if column.better is None or len(cells) < 2 or (column.name in TIMING and not one_machine):
             continue
+        if len({cell.centre for cell in cells}) == 1:
+            continue  # recall 0 everywhere, say, is nobody's merit
         best = (min if column.better == "lower" else max)(cells, key=lambda cell: cell.centre)
         for cell in cells:
             if _tied(cell, best):
