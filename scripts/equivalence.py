@@ -92,7 +92,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = resolve_device(arguments.device)
     set_up(None, deterministic=False)
-    # On CUDA both would round by more than what is looked for.
+    # TF32, and algorithms chosen by their times, differ by more than what is looked for.
     torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = False
     print("| case | " + " | ".join(f"{way} | {way}, SGD" for way in arguments.ways) + " |")
     print("|---|" + "---|" * 2 * len(arguments.ways))

@@ -183,7 +183,8 @@ def test_a_sweep_names_the_way_to_set_what_only_its_recipes_have(
         (["loss=bce", "loss.gp_weight=5"], "It is a key of loss=wgan_gp, not of this recipe's"),
         (["loss=wgan_clip", "loss.optimizer.betas=[0.5,0.9]"], "It is a key of loss=bce, hinge, lsgan,"),
         (["loss=wgan_gp", "loss.gp_wieght=5"], "Did you mean loss.gp_weight?"),
-        (["+experiment=lab/baseline", "+experiment=cgan/bce"], "+experiment: named more than once"),
+        (["loss=wgan_clip", "loss.optimizer.betas=[0.5,0.9]"], "use +loss.optimizer.betas="),
+        (["+experiment=lab/baseline", "+experiment=cgan/bce"], "+experiment: named twice"),
     ],
 )
 def test_a_key_or_experiment_too_many(

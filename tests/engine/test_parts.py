@@ -18,7 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ganbench.engine import checkpoint
 from ganbench.engine.clock import Clock
 from ganbench.engine.device import set_up
-from ganbench.engine.gan import GAN, check_loss, norms_of
+from ganbench.engine.gan import GAN, check_loss, check_networks, norms_of
 from ganbench.engine.images import PADDING, grid, png
 from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError
@@ -269,25 +269,66 @@ class Mistaken(Hinge):
 @pytest.mark.parametrize(
     "made, said",
     [
-        (
-            lambda logits: -logits,
-            r"must give a tensor .* gives shape \(2, 1\); end it with .mean",
-        ),
+        (lambda logits: -logits, r"must give a tensor .* gives shape \(2, 1\); end it with .mean"),
         (lambda logits: -logits.mean().item(), "must give a tensor .* gives float; .* leave .item"),
         (lambda logits: torch.zeros(()), "must depend on the logits"),
         (lambda logits: -logits.detach().mean(), "must depend on the logits"),
-        (lambda logits: logits.men(), r"fails on logits of shape \(2, 1\): AttributeError"),
+        (lambda logits: logits.men(), r"fails on logits of shape \(2, 1\) \(AttributeError"),
+        (lambda logits: -logits.flatten().topk(3).values.mean(), "fails .* larger train.batch_size"),
     ],
 )
 def test_a_mistaken_loss_is_named(
     made: Callable[[Tensor], Any], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Mistaken, "made", staticmethod(made), raising=False)
-    with pytest.raises(ConfigError, match=rf"loss: .*Mistaken\.g_loss {said}"):
+    with pytest.raises(ConfigError, match=rf"loss\._target_=.*Mistaken: g_loss {said}"):
         check_loss(Mistaken())
 
 
+@pytest.mark.parametrize(
+    "made", [lambda logits: -logits.flatten().topk(3).values.mean(), lambda logits: -(logits @ logits)]
+)
+def test_a_loss_may_ask_for_more_logits_or_flat_ones(
+    made: Callable[[Tensor], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Mistaken, "made", staticmethod(made), raising=False)
+    check_loss(Mistaken(), 3)
+
+
 def test_what_is_no_loss_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"loss\._target_: .*Clock is no strategy; derive it from ganbench"):
+    with pytest.raises(ConfigError, match=r"loss\._target_=.*Clock: is no strategy; derive it from ganbench"):
         check_loss(Clock(CPU))  # type: ignore[arg-type]
-    check_loss(Hinge())
+
+
+# --- networks held to theirs -------------------------------------------------------------------------
+
+
+class Forgetful(nn.Module):
+    """A network that makes the mistake it is told to."""
+
+    def __init__(self, mistake: str) -> None:
+        if mistake != "super":
+            super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.mistake = mistake
+
+    def forward(self, x: Tensor, labels: Tensor) -> Any:
+        if self.mistake == "tuple":
+            return self.layer(x.mean((1, 2, 3))[:, None]), labels
+        return self.layers(x)
+
+
+@pytest.mark.parametrize(
+    "mistake, said",
+    [
+        ("super", "cannot be built from mistake=super .*Module.__init__"),
+        ("misspelt", "fails on a batch of shape .* no attribute 'layers'"),
+        ("tuple", "must return a tensor, returns tuple"),
+    ],
+)
+def test_a_mistaken_network_is_named(mistake: str, said: str, configure: Any) -> None:
+    target = f"{__name__}.Forgetful"
+    config = configure()
+    config["model"]["discriminator"] = {"_target_": target, "mistake": mistake}
+    with pytest.raises(ConfigError, match=f"model.discriminator: .*{said}"):
+        check_networks(config)

@@ -55,8 +55,8 @@ def main(argv: list[str]) -> int:
     _add_import_path(argv)
     # Else Hydra prints errors its own way and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # argparse takes the overrides in one piece only, so options go before them.
-    sys.argv = ["ganbench train", *(text for text in argv if text not in overrides), *overrides]
+    # argparse takes the overrides in one piece only, and before options whose value may be missing.
+    sys.argv = ["ganbench train", *overrides, *(text for text in argv if text not in overrides)]
     app = hydra.main(version_base="1.3", config_path="pkg://ganbench.conf", config_name="config")
     relay = Relay()
     try:

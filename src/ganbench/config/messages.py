@@ -32,7 +32,7 @@ def hydra_message(error: Exception, sweeping: bool = False) -> str:
         if "hydra/launcher/joblib" in message:
             message += "; it comes with pip install 'ganbench[parallel]'"
     elif message.startswith("Multiple values for experiment"):
-        message = "+experiment: named more than once, and a run has one; compare several in a sweep with -m"
+        message = "+experiment: named twice, and a run has one; compare several with -m +experiment=A,B"
     elif message.startswith("Could not override"):
         message += _way_out(message, lines[1:])
     elif len(lines) > 1:
@@ -61,7 +61,9 @@ def _way_out(message: str, hints: list[str]) -> str:
         ]
     of_losses = _loss_keys()
     if owners := [name for name, keys in of_losses.items() if wanted in keys]:
-        return f" It is a key of loss={', '.join(owners)}, not of this recipe's"
+        # A key of the optimiser may fit another optimiser, too; one of the loss fits no other loss.
+        more = f". {hints[0]}" if hints and wanted.startswith("loss.optimizer.") else ""
+        return f" It is a key of loss={', '.join(owners)}, not of this recipe's{more}"
     close = difflib.get_close_matches(wanted, [*known, *chain(*of_losses.values())], n=1, cutoff=0.75)
     meant = f" Did you mean {close[0]}?" if close else ""
     if hints and (wanted == "experiment" or wanted.startswith(EXTENSIBLE)):
@@ -70,7 +72,7 @@ def _way_out(message: str, hints: list[str]) -> str:
 
 
 def _loss_keys() -> dict[str, list[str]]:
-    """The dotted keys of each loss's recipe, by what its file says."""
+    """The dotted keys of each shipped loss's recipe, by what its file says."""
     return {
         name: _dotted_keys(OmegaConf.create({"loss": OmegaConf.create(text)}))
         for name, text in group_files("loss").items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from typing import Any
@@ -34,6 +35,9 @@ from ganbench.errors import ConfigError, first_line
 from ganbench.hardware import physical_memory
 from ganbench.losses import Loss
 from ganbench.models.weightless import without_weights
+
+MISTAKES = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, NameError, AssertionError)
+"""What somebody's own network or loss may raise that is wrong."""
 
 
 @dataclass
@@ -127,7 +131,7 @@ def check_recipe(config: Config) -> None:
         ConfigError: they cannot be built, do not fit each other, or contradict each other.
     """
     loss = build_loss(config)
-    check_loss(loss)
+    check_loss(loss, max(1, min(batch_sizes(config).values()) // config["remedy"]["pack"]))
     check_remedies(config, loss)
     refused = loss.refused_norms
     for norm in sorted(check_networks(config) & set(refused)):
@@ -153,35 +157,42 @@ def check_recipe(config: Config) -> None:
             ) from error
 
 
-def check_loss(loss: Loss) -> None:
-    """Hold a strategy to its contract, on the logits of two images.
+def check_loss(loss: Loss, count: int = 2) -> None:
+    """Hold a strategy to its contract, on as many logits as the smallest batch has.
 
     Raises:
-        ConfigError: it is none, or a loss of it fails, is no single number, or does not depend on the logits.
+        ConfigError: it is none; or a loss of it fails on logits N×1 and on N, is no single number, or depends
+            on none of them.
     """
-    strategy = f"{type(loss).__module__}.{type(loss).__qualname__}"
+    name = f"{type(loss).__module__}.{type(loss).__qualname__}"
     if not isinstance(loss, Loss):
-        raise ConfigError(f"loss._target_: {strategy} is no strategy; derive it from ganbench.losses.Loss")
-    for name, count in (("d_loss", 2), ("g_loss", 1)):
-        logits = [torch.tensor([[0.5], [-0.5]], requires_grad=True) for _ in range(count)]
-        try:
-            value = getattr(loss, name)(*logits)
-        except Exception as error:  # somebody's own code
-            raise ConfigError(
-                f"loss: {strategy}.{name} fails on logits of shape (2, 1): {type(error).__name__}: "
-                f"{first_line(error)}"
-            ) from error
-        if not isinstance(value, Tensor) or value.ndim:
-            given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise ConfigError(
-                f"loss: {strategy}.{name} must give a tensor of one number and no dimension, gives {given}; "
-                "end it with .mean(), and leave .item() out"
-            )
-        if not value.requires_grad:
-            raise ConfigError(
-                f"loss: {strategy}.{name} must depend on the logits, but has no gradient in them; it is a "
-                "constant, or something in it is .detach()ed"
-            )
+        raise ConfigError(f"loss._target_={name}: is no strategy; derive it from ganbench.losses.Loss")
+    for method, inputs in (("d_loss", 2), ("g_loss", 1)):
+        # A model may give either shape.
+        faults = [_fault(getattr(loss, method), inputs, shape) for shape in ((count, 1), (count,))]
+        if all(faults):
+            raise ConfigError(f"loss._target_={name}: {method} {faults[0]}")
+
+
+def _fault(method: Callable[..., Tensor], inputs: int, shape: tuple[int, ...]) -> str | None:
+    """What is wrong with a loss of so many logits, and the way out; None if nothing is."""
+    logits = [torch.linspace(-1, 1, shape[0]).view(shape).requires_grad_() for _ in range(inputs)]
+    try:
+        value = method(*logits)
+    except MISTAKES as error:
+        return (
+            f"fails on logits of shape {shape} ({type(error).__name__}: {first_line(error)}); "
+            "mend it, or use a larger train.batch_size"
+        )
+    if not isinstance(value, Tensor) or value.ndim:
+        given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        return (
+            f"must give a tensor of one number and no dimension, gives {given}; end it with .mean(), and "
+            "leave .item() out"
+        )
+    if not value.requires_grad:
+        return "must depend on the logits, but is a constant to them; make it of them, and without .detach()"
+    return None
 
 
 def check_networks(config: Config) -> set[str]:
@@ -228,13 +239,13 @@ def _built(node: Config, part: str) -> nn.Module:
     ours = str(node["_target_"]).startswith("ganbench.models.")
     counted = {**node, "norm": "none"} if ours and node.get("norm") == "spectral" else node
     # A constructor may need values where there are none; then its weights are counted when they are there.
-    with suppress(TypeError, ValueError, RuntimeError, AttributeError), without_weights():
+    with suppress(*MISTAKES), without_weights():
         _require_trainable(instantiate(counted), part)
     try:
         network = instantiate(node)
     except ValueError as error:
         raise ConfigError(f"model.{part}: {error}") from error
-    except (TypeError, RuntimeError, AttributeError) as error:
+    except MISTAKES as error:
         values = ", ".join(f"{key}={value}" for key, value in target_arguments(node).items())
         raise ConfigError(
             f"model.{part}: {node['_target_']} cannot be built from {values} "
@@ -262,7 +273,7 @@ def _check_alone(networks: dict[str, nn.Module], config: Config, inputs: dict[st
         try:
             with torch.no_grad():
                 networks[part](inputs[part], torch.zeros(1, dtype=torch.int64))
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        except MISTAKES as error:
             raise ConfigError(
                 f"{name} has {size} images, {told[part]}one sample for the {part}, which fails on one alone "
                 f"({error}); use a larger train.batch_size, train.drop_last=true, or no batch norm there"
@@ -308,10 +319,15 @@ def count_parameters(network: nn.Module) -> int:
 def _try(networks: dict[str, nn.Module], part: str, inputs: Tensor, labels: Tensor) -> tuple[int, ...]:
     try:
         with torch.no_grad():
-            return tuple(networks[part](inputs, labels).shape)
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+            output = networks[part](inputs, labels)
+    except MISTAKES as error:
         reason = first_line(error)
         raise ConfigError(
             f"model.{part}: fails on a batch of shape {tuple(inputs.shape)}: {reason}; check "
             "model.z_dim, dataset.image_size, dataset.channels and remedy.pack against it"
         ) from error
+    if not isinstance(output, Tensor):
+        raise ConfigError(
+            f"model.{part}: must return a tensor, returns {type(output).__name__}; mend its forward"
+        )
+    return tuple(output.shape)

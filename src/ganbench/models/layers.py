@@ -150,7 +150,7 @@ class Dropout(nn.Module):
     """Inverted dropout whose mask costs one random byte an element instead of one float.
 
     Eight mask elements share a 64-bit draw, about five times as fast as `torch.nn.Dropout` on a CPU. The
-    probability is rounded to a multiple of 1/256.
+    probability is rounded to a multiple of 1/256. On CUDA the mask is torch's own.
     """
 
     def __init__(self, p: float) -> None:
