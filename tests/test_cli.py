@@ -162,7 +162,7 @@ BAD = {
     "sed=1": ("'sed'", "seed"),
     "+experiment=trilogy/vanila": ("Did you mean trilogy/vanilla?", "ganbench list experiment"),
     "train.step=1": ("'train.step'", "Did you mean train.steps?"),
-    "loss=hinge loss.real_label=0.9": ("'loss.real_label'", "+loss.real_label=0.9"),
+    "loss=hinge loss.real_label=0.9": ("loss.real_label", "a key of loss=bce, lsgan, minimax"),
     "+experiment=cgan/bce loss.optimizer.lr=1e-5": ("no effect", "loss.d_lr and loss.g_lr"),
     "+experiment=lab/baseline train=smoke": ("train=smoke", "train.steps=20"),
     "loss.real_label=0.1 loss.fake_label=0.9": ("real_label=0.1", "greater than fake_label=0.9"),
