@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from ganbench.data import Dataset
 from ganbench.engine import loop, remedies, step
@@ -43,17 +44,29 @@ def test_a_tensor_of_the_host_is_refused() -> None:
 @pytest.mark.parametrize("model", ["mlp", "dcgan", "cgan"])
 @pytest.mark.parametrize("loss", ["bce", "lsgan", "hinge", "wgan_clip", "wgan_gp", "sn_hinge"])
 def test_a_step_makes_no_tensor_on_the_host(loss: str, model: str, configure: Any, digits: Dataset) -> None:
-    step_and_sample(Training(configure(f"loss={loss}", f"model={model}"), digits, META))
+    training = Training(configure(f"loss={loss}", f"model={model}"), digits, META)
+    assert devices_after_steps(training) == {META}
 
 
 @pytest.mark.parametrize("remedy", REMEDIES)
 def test_nor_does_a_remedy(remedy: str, configure: Any, digits: Dataset) -> None:
-    step_and_sample(Training(configure("loss=bce", "model=mlp", remedy), digits, META))
+    training = Training(configure("loss=bce", "model=mlp", remedy), digits, META)
+    assert devices_after_steps(training) == {META}
 
 
-def step_and_sample(training: Training) -> None:
-    """Two steps, for an optimiser makes its state in the first, and the images of a grid."""
+def devices_after_steps(training: Training) -> set[torch.device]:
+    """Where metrics, images, weights and moments are after two steps, the first of which makes moments."""
     for _ in range(2):
         training.advance()
     images = training.generate(training._sample_z, training._sample_labels)
-    assert images.device == training._metrics.device == META
+    gan = training.gan
+    weights = [*gan.generator.state_dict().values(), *gan.discriminator.state_dict().values()]
+    moments = [
+        value
+        for optimizer in (gan.g_opt, gan.d_opt)
+        for weight, state in optimizer.state.items()
+        for value in state.values()
+        if isinstance(value, Tensor) and value.shape == weight.shape  # step counts may be on the host
+    ]
+    assert moments, "the optimisers have made no step"
+    return {tensor.device for tensor in (training._metrics, images, *weights, *moments)}

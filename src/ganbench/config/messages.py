@@ -51,19 +51,19 @@ def _experiments(wanted: str) -> str:
 
 
 def _way_out(message: str, hints: list[str]) -> str:
-    """The key that was meant, else Hydra's hint to add one with +, where keys may be added."""
+    """The recipes that have the key, or the key that was meant, or Hydra's hint to add one with +."""
     wanted = message.split("'")[1] if "'" in message else ""
+    of_losses = _loss_keys()
+    if owners := [name for name, keys in of_losses.items() if wanted in keys]:
+        # A key of the optimiser may fit another optimiser, too; one of the loss fits no other loss.
+        more = f". {hints[0]}" if hints and wanted.startswith("loss.optimizer.") else ""
+        return f" It is a key of loss={', '.join(owners)}, not of this recipe's{more}"
     import hydra
 
     with hydra.initialize_config_module("ganbench.conf", version_base="1.3"):
         known = [
             key for key in _dotted_keys(hydra.compose("config")) if not f"{wanted}.".startswith(f"{key}.")
         ]
-    of_losses = _loss_keys()
-    if owners := [name for name, keys in of_losses.items() if wanted in keys]:
-        # A key of the optimiser may fit another optimiser, too; one of the loss fits no other loss.
-        more = f". {hints[0]}" if hints and wanted.startswith("loss.optimizer.") else ""
-        return f" It is a key of loss={', '.join(owners)}, not of this recipe's{more}"
     close = difflib.get_close_matches(wanted, [*known, *chain(*of_losses.values())], n=1, cutoff=0.75)
     meant = f" Did you mean {close[0]}?" if close else ""
     if hints and (wanted == "experiment" or wanted.startswith(EXTENSIBLE)):

@@ -142,10 +142,9 @@ def _mark(table: Table) -> None:
     one_machine = len(machines(table)) <= 1
     for column in COLUMNS.values():
         cells = [row.cells[column.name] for row in table.rows if column.name in row.cells]
-        if column.better is None or len(cells) < 2 or (column.name in TIMING and not one_machine):
+        differ = len({cell.centre for cell in cells}) > 1  # recall 0 everywhere, say, is nobody's merit
+        if column.better is None or not differ or (column.name in TIMING and not one_machine):
             continue
-        if len({cell.centre for cell in cells}) == 1:
-            continue  # recall 0 everywhere, say, is nobody's merit
         best = (min if column.better == "lower" else max)(cells, key=lambda cell: cell.centre)
         for cell in cells:
             if _tied(cell, best):
