@@ -20,6 +20,7 @@ from ganbench.losses import (
     Wasserstein,
     WassersteinClip,
     WassersteinGP,
+    input_gradient,
 )
 
 REAL = torch.tensor([[2.0], [-0.5], [0.0]], dtype=torch.float64)
@@ -216,6 +217,18 @@ def test_gradient_penalty_of_a_flat_critic_is_finite(channels: int) -> None:
     assert penalty.item() == pytest.approx(10.0, abs=1e-6)
     (grad,) = torch.autograd.grad(penalty, weight)
     assert torch.equal(grad, torch.zeros_like(grad))
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_input_gradient_is_that_of_each_image_and_goes_on(asks: bool) -> None:
+    """Of w·x² per image: 2wx, whose sum of squares has the gradient 8wx² in w."""
+    weight = torch.tensor(3.0, requires_grad=True)
+    images = torch.tensor([[1.0, -2.0], [0.5, 4.0]]).view(2, 1, 1, 2).requires_grad_(asks)
+    grad = input_gradient(lambda x: weight * x.square().flatten(1).sum(1, keepdim=True), images)
+    assert torch.equal(grad, 6 * images)
+    assert images.requires_grad == asks and images.grad is None
+    (second,) = torch.autograd.grad(grad.square().sum(), weight)
+    assert second.item() == pytest.approx(8 * 3 * images.detach().square().sum().item())
 
 
 def test_gradient_penalty_leaves_the_images_without_gradient() -> None:

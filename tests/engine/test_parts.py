@@ -17,7 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ganbench.engine import checkpoint
 from ganbench.engine.clock import Clock
-from ganbench.engine.device import set_up
+from ganbench.engine.device import products, set_up
 from ganbench.engine.gan import GAN, check_loss, check_networks, norms_of
 from ganbench.engine.images import PADDING, grid, png
 from ganbench.engine.signals import Interrupted, StopSignals
@@ -75,6 +75,19 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.get_num_threads() == 1 and torch.are_deterministic_algorithms_enabled()
     set_up(threads=1, deterministic=False)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_products_are_in_tf32_on_cuda_beside_bfloat16_only() -> None:
+    before = torch.get_float32_matmul_precision()
+    for name, precision, inside in (
+        ("cuda", "bfloat16", "high"),
+        ("cuda", "float32", before),
+        ("cpu", "bfloat16", before),
+    ):
+        with pytest.raises(KeyError), products(torch.device(name), precision):
+            assert torch.get_float32_matmul_precision() == inside
+            raise KeyError
+        assert torch.get_float32_matmul_precision() == before == "highest"
 
 
 # --- clock ------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 import torch
@@ -53,6 +54,23 @@ def compiler_error(error: Exception) -> str:
 def float32(device: torch.device) -> AbstractContextManager[None]:
     """Full precision inside an autocast region, for penalties."""
     return torch.autocast(device.type, enabled=False)
+
+
+@contextmanager
+def products(device: torch.device, precision: str) -> Iterator[None]:
+    """Matrix products of float32 tensors: on CUDA in TF32 where the networks compute in bfloat16 anyway.
+
+    Those are the penalties'; convolutions are in TF32 by torch's default.
+    """
+    if device.type != "cuda" or precision != "bfloat16":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def synchronize(device: torch.device) -> None:

@@ -133,19 +133,22 @@ class Training:
                         bar.set_postfix(self._shown(), refresh=False)
 
     def warm_up(self) -> None:
-        """Have the networks compiled, by a step that is then undone: no time of training, and no step of it.
+        """Have the step compiled, by doing one that is then undone: no time of training, and no step of it.
 
-        Networks that no compiler takes are run eagerly, and a warning says so.
+        What no compiler takes is run eagerly, and a warning says so.
         """
-        if not self.do_step.compiled or self.step == self.total_steps:
+        if self.step == self.total_steps:
             return
-        state = copy.deepcopy(self.state_dict())
-        try:
-            self.do_step()
-        except Exception as error:  # each backend fails in its own way
-            log.warning("compile=true: the networks do not compile (%s); eager it is", compiler_error(error))
-            self.do_step.run_eagerly()
-        self._load(state)
+        while self.do_step.compiled:
+            state = copy.deepcopy(self.state_dict())
+            try:
+                self.do_step()
+                return
+            except Exception as error:  # each backend fails in its own way
+                what, why = self.do_step.compile_less(), compiler_error(error)
+                log.warning("compile=true: %s does not compile (%s); eager it is", what, why)
+            finally:
+                self._load(state)
 
     def _due(self) -> list[Callable[[RunDirectory], None]]:
         """What is to be written after this step, at the end of its interval or of the budget."""

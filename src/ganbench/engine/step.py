@@ -6,7 +6,7 @@ No branch here depends on the name of a loss, model or dataset, and nothing leav
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 
 from ganbench.data import Batches
 from ganbench.engine.capture import Captured
-from ganbench.engine.device import autocast, compiler_works, float32
+from ganbench.engine.device import autocast, compiler_works, float32, products
 from ganbench.engine.gan import GAN, norms_of
 from ganbench.engine.optimizers import can_be_captured
 from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, compares_samples, pack
@@ -27,17 +27,16 @@ from ganbench.models.layers import weights_unchanged
 
 log = logging.getLogger(__name__)
 
-Network = Callable[[Tensor, Tensor], Tensor]
+COMPILED = ("_real", "_images", "_judge", "_penalty", "_g_loss", "_metrics")
+"""The methods of a step that `torch.compile` makes kernels of: all its arithmetic but the optimisers'."""
 
 
 class Judged(NamedTuple):
-    """What metrics are made of, of one update of the discriminator; the logits are those before it."""
+    """What the discriminator says of real and fake images, and its loss for it."""
 
     d_loss: Tensor
-    penalty: Tensor
     real_logits: Tensor
     fake_logits: Tensor
-    grad_norm: Tensor
 
 
 @dataclass
@@ -72,26 +71,41 @@ class Step:
         self.d_loss = self.loss.d_loss if self.d_loss_weight == 1 else self._weighted_d_loss
         self.captured = Captured(self._update_both, self.device) if self._may_capture() else None
         self.images = 0
-        self.run_eagerly()
         if self.compile and compiler_works(self.device):
             self._compile()
 
-    def run_eagerly(self) -> None:
-        """Use the networks as they are."""
-        self.compiled = False
-        self.generator: Network = self.gan.generator
-        self.discriminator: Network = self.gan.discriminator
-        self.g_critic: Network = self.gan.discriminator
-
     def _compile(self) -> None:
-        """Use compiled networks; they are compiled when they are first called, for each shape anew."""
+        """Hide the methods that can be compiled behind their compiled form.
+
+        They are compiled when they are first called, for each shape anew.
+        """
         torch.compiler.reset()  # what earlier runs of the process compiled counts towards torch's limit
-        self.compiled = True
-        self.generator = torch.compile(self.gan.generator, dynamic=False)
-        self.discriminator = torch.compile(self.gan.discriminator, dynamic=False)
-        # Other objectives look into the network or change its weights: not in its compiled form.
-        if isinstance(self.g_objective, Adversarial):
-            self.g_critic = self.discriminator
+        for name in COMPILED:
+            # Its own random numbers would be others than those of eager steps.
+            compiled = torch.compile(getattr(self, name), dynamic=False, options={"fallback_random": True})
+            setattr(self, name, compiled)
+        if type(self.loss).penalty is Loss.penalty:
+            self._run_eagerly("_penalty")  # there is none
+        # Other objectives look into the discriminator or change its weights: not in its compiled form.
+        if not isinstance(self.g_objective, Adversarial):
+            self._run_eagerly("_g_loss")
+
+    def _run_eagerly(self, *names: str) -> None:
+        for name in names:
+            vars(self).pop(name, None)
+
+    def compile_less(self) -> str:
+        """After something did not compile: let the penalty run eagerly or, where it does, all; says which."""
+        if "_penalty" in vars(self):
+            self._run_eagerly("_penalty")
+            return "the penalty"
+        self._run_eagerly(*COMPILED)
+        return "the step"
+
+    @property
+    def compiled(self) -> bool:
+        """Whether anything but the penalty is compiled."""
+        return "_judge" in vars(self)
 
     def _may_capture(self) -> bool:
         if not self.compile or self.device.type != "cuda":
@@ -112,78 +126,84 @@ class Step:
         """Draw the batches, update the discriminator n_critic times and the generator once."""
         drawn = [self.batches.next_index() for _ in range(1 if self.same_batch else self.n_critic)]
         self.images = sum(map(len, drawn)) * (self.n_critic // len(drawn))
-        return (self.captured or self._update_both)(*drawn)
+        with products(self.device, self.precision):
+            return (self.captured or self._update_both)(*drawn)
 
     def _update_both(self, *drawn: Tensor) -> Tensor:
         """The step on the images at the positions `drawn`: work of the device alone, a graph can hold it."""
-        real_batches = [self.batches.at(index) for index in drawn] * (self.n_critic // len(drawn))
+        real_batches = [self._real(index) for index in drawn] * (self.n_critic // len(drawn))
         with weights_unchanged(self.gan.generator):  # until its own update
             # All at once: the generator does not change between the critic's updates.
             fakes = self._fakes([labels for _, labels in real_batches])
             for (images, real_labels), fake in zip(real_batches, fakes, strict=True):
                 real = pack(images, self.pack)
-                judged = self._update_discriminator(real, pack(fake.detach(), self.pack), real_labels)
+                d_report = self._update_discriminator(real, pack(fake.detach(), self.pack), real_labels)
             shown, labels = (
                 (fakes[-1], real_labels) if self.reuse_fakes else self._fresh_fakes(len(real_labels))
             )
-        g_metrics = self._update_generator((real, real_labels), (pack(shown, self.pack), labels))
-        return torch.stack(self._in_order(self._d_metrics(judged), g_metrics))
+        g_report = self._update_generator((real, real_labels), (pack(shown, self.pack), labels))
+        return self._metrics(*d_report, *g_report)
+
+    def _real(self, index: Tensor) -> Batch:
+        return self.batches.at(index)
 
     def _fakes(self, labels: Sequence[Tensor]) -> Sequence[Tensor]:
         """Images for each critic update, in one pass where no layer of the generator mixes samples."""
-        if self.g_one_pass:
-            return self._generate(torch.cat(list(labels))).split([len(part) for part in labels])
-        return [self._generate(part) for part in labels]
+        with torch.set_grad_enabled(self.reuse_fakes):
+            if self.g_one_pass:
+                return self._generate(torch.cat(list(labels))).split([len(part) for part in labels])
+            return [self._generate(part) for part in labels]
+
+    def _fresh_fakes(self, count: int) -> Batch:
+        labels = self.gan.random_labels(count, self.device)
+        return self._generate(labels), labels
 
     def _generate(self, labels: Tensor) -> Tensor:
-        with torch.set_grad_enabled(self.reuse_fakes), autocast(self.device, self.precision):
-            return self.generator(self.gan.latents(len(labels), self.device), labels).float()
+        return self._images(self.gan.latents(len(labels), self.device), labels)
 
-    def _fresh_fakes(self, count: int) -> tuple[Tensor, Tensor]:
-        labels = self.gan.random_labels(count, self.device)
+    def _images(self, z: Tensor, labels: Tensor) -> Tensor:
         with autocast(self.device, self.precision):
-            return self.generator(self.gan.latents(count, self.device), labels), labels
+            return self.gan.generator(z, labels).float()
 
     def _weighted_d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         return self.d_loss_weight * self.loss.d_loss(real_logits, fake_logits)
 
-    def _update_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor) -> Judged:
-        with autocast(self.device, self.precision):
-            real_logits, fake_logits = self._logits(real, fake, labels)
-        d_loss = self.d_loss(real_logits, fake_logits)
-        with float32(self.device):
-            # Never the compiled network: a penalty differentiates twice, which compilers refuse.
-            critic = partial(self.gan.discriminator, labels=labels)
-            penalty = self.loss.penalty(critic, real, fake)
-        objective = d_loss if penalty is None else d_loss + penalty
+    def _update_discriminator(
+        self, real: Tensor, fake: Tensor, labels: Tensor
+    ) -> tuple[Judged, Tensor | None, Tensor]:
+        judged, penalty = self._judge(real, fake, labels), self._penalty(real, fake, labels)
+        objective = judged.d_loss if penalty is None else judged.d_loss + penalty
         grad_norm = self._update(self.gan.d_opt, objective, self.d_parameters)
         self.loss.constrain(self.gan.discriminator)
-        if penalty is None:
-            penalty = torch.zeros((), device=self.device)
-        judged = (d_loss, penalty, real_logits, fake_logits, grad_norm)
-        return Judged(*(tensor.detach() for tensor in judged))
+        return judged, penalty, grad_norm
 
-    def _d_metrics(self, judged: Judged) -> list[Tensor]:
-        d_loss, penalty, real, fake, grad_norm = judged
-        boundary = self.loss.boundary
-        accuracy = 0.5 * ((real > boundary).float().mean() + (fake <= boundary).float().mean())
-        return [d_loss, penalty, real.mean(), fake.mean(), accuracy, grad_norm]
+    def _judge(self, real: Tensor, fake: Tensor, labels: Tensor) -> Judged:
+        with autocast(self.device, self.precision):
+            real_logits, fake_logits = self._logits(real, fake, labels)
+        return Judged(self.d_loss(real_logits, fake_logits), real_logits.detach(), fake_logits.detach())
+
+    def _penalty(self, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor | None:
+        with float32(self.device):
+            return self.loss.penalty(partial(self.gan.discriminator, labels=labels), real, fake)
 
     def _logits(self, real: Tensor, fake: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        critic = self.gan.discriminator
         if not self.one_pass:
             # Spectral norm iterates once for both (Miyato et al. 2018, algorithm 1), as in one pass.
             with parametrize.cached():
-                return self.discriminator(real, labels).float(), self.discriminator(fake, labels).float()
-        both = self.discriminator(torch.cat([real, fake]), torch.cat([labels, labels])).float()
+                return critic(real, labels).float(), critic(fake, labels).float()
+        both = critic(torch.cat([real, fake]), torch.cat([labels, labels])).float()
         return both[: len(real)], both[len(real) :]
 
-    def _update_generator(self, real: Batch, fake: Batch) -> list[Tensor]:
-        # A compiled network's backward computes all gradients that its parameters ask for, wanted or not.
-        compiled = self.g_critic is not self.gan.discriminator
-        with frozen(self.d_parameters if compiled else []):
-            with autocast(self.device, self.precision):
-                g_loss = self.g_objective(self.g_critic, real, fake)
-            return [g_loss.detach(), self._update(self.gan.g_opt, g_loss, self.g_parameters)]
+    def _update_generator(self, real: Batch, fake: Batch) -> tuple[Tensor, Tensor]:
+        # A compiled backward computes all gradients that its parameters ask for, wanted or not.
+        with frozen(self.d_parameters if "_g_loss" in vars(self) else []):
+            g_loss = self._g_loss(real, fake)
+            return g_loss, self._update(self.gan.g_opt, g_loss, self.g_parameters)
+
+    def _g_loss(self, real: Batch, fake: Batch) -> Tensor:
+        with autocast(self.device, self.precision):
+            return self.g_objective(self.gan.discriminator, real, fake)
 
     @staticmethod
     def _update(
@@ -196,11 +216,17 @@ class Step:
         optimizer.step()
         return grad_norm
 
-    @staticmethod
-    def _in_order(d_metrics: list[Tensor], g_metrics: list[Tensor]) -> list[Tensor]:
-        d_loss, penalty, d_real, d_fake, accuracy, d_norm = d_metrics
-        g_loss, g_norm = g_metrics
-        return [d_loss, g_loss, penalty, d_real, d_fake, accuracy, d_norm, g_norm]
+    @torch.no_grad()
+    def _metrics(
+        self, judged: Judged, penalty: Tensor | None, d_norm: Tensor, g_loss: Tensor, g_norm: Tensor
+    ) -> Tensor:
+        """The vector of `ganbench.runs.METRICS`."""
+        d_loss, real, fake = judged
+        boundary = self.loss.boundary
+        accuracy = 0.5 * ((real > boundary).float().mean() + (fake <= boundary).float().mean())
+        if penalty is None:
+            penalty = torch.zeros_like(d_loss)
+        return torch.stack([d_loss, g_loss, penalty, real.mean(), fake.mean(), accuracy, d_norm, g_norm])
 
 
 def trained(network: nn.Module) -> list[nn.Parameter]:
