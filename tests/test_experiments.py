@@ -112,6 +112,59 @@ def test_the_conditional_benchmark_is_the_published_one(name: str) -> None:
     assert loss["d_loss_weight"] == (0.5 if name in ("bce", "hinge") else 1.0)
 
 
+@pytest.mark.parametrize(
+    "name, loss_name, d_lr, g_lr, betas, n_critic",
+    [
+        ("baseline", "bce", 2e-4, 2e-4, [0.5, 0.999], 1),
+        ("mode_collapse", "bce", 2e-3, 2e-3, [0.9, 0.999], 1),
+        ("strong_discriminator", "bce", 1e-3, 2e-4, [0.5, 0.999], 5),
+        ("strong_generator", "bce", 2e-5, 1e-3, [0.5, 0.999], 1),
+        ("vanishing_gradients", "minimax", 4e-4, 2e-4, [0.5, 0.999], 5),
+    ],
+)
+def test_the_lab_differs_from_its_baseline_where_it_says(
+    name: str, loss_name: str, d_lr: float, g_lr: float, betas: list[float], n_critic: int
+) -> None:
+    config = compose([f"+experiment=lab/{name}"])
+    train, model, loss = (config[group] for group in ("train", "model", "loss"))
+    assert (config["dataset"]["name"], model["name"], model["z_dim"]) == ("mnist", "mlp", 64)
+    assert [model[part]["widths"] for part in ("generator", "discriminator")] == [[256, 256]] * 2
+    assert (train["steps"], train["epochs"], train["batch_size"], train["drop_last"]) == (None, 30, 128, True)
+    assert loss["name"] == loss_name and loss["optimizer"]["_target_"] == "torch.optim.Adam"
+    assert (loss["d_lr"], loss["g_lr"], loss["optimizer"]["betas"]) == (d_lr, g_lr, betas)
+    assert loss["n_critic"] == n_critic
+
+
+@pytest.mark.parametrize(
+    "name, dataset, model_name, z_dim, widest, batch_size, lr, labels, epochs",
+    [
+        ("mnist", "mnist", "dcgan64", 100, 512, 128, 2e-4, (1.0, 0.0), 25),
+        ("fashion", "fashion_mnist", "dcgan64", 256, 1024, 1024, 5e-4, (0.9, 0.1), 50),
+        ("conditional", "mnist", "cdcgan64", 100, 512, 128, 2e-4, (1.0, 0.0), 25),
+    ],
+)
+def test_the_large_dcgans_are_the_published_ones(
+    name: str,
+    dataset: str,
+    model_name: str,
+    z_dim: int,
+    widest: int,
+    batch_size: int,
+    lr: float,
+    labels: tuple[float, float],
+    epochs: int,
+) -> None:
+    config = compose([f"+experiment=dcgan64/{name}"])
+    train, model, loss = (config[group] for group in ("train", "model", "loss"))
+    assert (config["dataset"]["name"], config["dataset"]["image_size"]) == (dataset, 64)
+    assert (model["name"], model["z_dim"]) == (model_name, z_dim)
+    assert model["generator"]["features"] == [widest, widest // 2, widest // 4, widest // 8]
+    assert model["generator"].get("embedding_dim") == (10 if name == "conditional" else None)
+    assert (train["steps"], train["epochs"], train["batch_size"]) == (None, epochs, batch_size)
+    assert loss["name"] == "bce" and (loss["real_label"], loss["fake_label"]) == labels
+    assert (loss["d_lr"], loss["g_lr"], loss["optimizer"]["betas"]) == (lr, lr, [0.5, 0.999])
+
+
 def test_the_samples_of_the_conditional_benchmark_are_of_fixed_classes(
     configure: Any, digits: Dataset, real_pictures: None
 ) -> None:

@@ -170,6 +170,33 @@ def test_a_broken_recording_leaves_the_device_usable(cuda: torch.device) -> None
     subprocess.run([sys.executable, "-c", BREAKS_OFF], check=True, timeout=120)
 
 
+@pytest.mark.parametrize(
+    "model, loss",
+    [("mlp", "bce"), ("mlp", "sn_hinge"), ("mlp", "wgan_clip"), ("dcgan", "bce"), ("cgan", "wgan_gp")],
+)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_graph_of_compiled_steps_trains_as_eager_ones(
+    model: str,
+    loss: str,
+    precision: str,
+    cuda: torch.device,
+    configure: Any,
+    digits: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a user has it; roundings of bfloat16 and of kernels chosen by their times grow from step to step."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    recipe = (f"model={model}", f"loss={loss}", f"precision={precision}")
+    expected = rows(Training(configure(*recipe), digits, cuda), WARM_UP_CALLS + 3)
+    recorded = Training(configure(*recipe, "compile=true"), digits, cuda)
+    recorded.warm_up()
+    found = rows(recorded, WARM_UP_CALLS + 3)
+    assert recorded.do_step.execution == "graph" and recorded.do_step.compiled
+    tolerance = 1e-3 if precision == "float32" else 0.1
+    assert torch.allclose(found[0], expected[0], rtol=tolerance, atol=tolerance)
+    assert torch.isfinite(found).all()
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_graph_trains_as_eager_steps(
     loss: str, cuda: torch.device, configure: Any, digits: Dataset, monkeypatch: pytest.MonkeyPatch

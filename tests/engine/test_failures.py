@@ -99,16 +99,20 @@ def test_collapse_is_told_from_a_generator_that_only_starts() -> None:
     collapse = Collapse()
     start = rows(20, diversity=0.05)
     assert first_found(collapse, start + rows(50, start=1000)) is None
-    step, finding = first_found(collapse, start + rows(200, start=1000, diversity=0.05))  # type: ignore[misc]
-    assert (step, finding) == (10_000, Finding(9550, pytest.approx({"diversity": 0.05, "d_accuracy": 0.88})))
+    step, finding = first_found(collapse, start + rows(400, start=1000, diversity=0.05))  # type: ignore[misc]
+    assert (step, finding) == (
+        20_000,
+        Finding(19_550, pytest.approx({"diversity": 0.05, "d_accuracy": 0.88})),
+    )
 
 
 @pytest.mark.parametrize("accuracy, found", [(0.54, True), (0.56, False), (0.985, False), (0.995, True)])
 def test_a_discriminator_that_can_still_teach_excuses_a_slow_generator(accuracy: float, found: bool) -> None:
     history = rows(30, diversity=0.05, d_accuracy=accuracy)
     finding = Collapse().in_history(History(history))
+    fixes = Collapse.fixes[:1] if accuracy >= 0.99 else ()  # features of a sure discriminator do not heal
     assert finding == (
-        Finding(1050, pytest.approx({"diversity": 0.05, "d_accuracy": accuracy})) if found else None
+        Finding(1050, pytest.approx({"diversity": 0.05, "d_accuracy": accuracy}), fixes) if found else None
     )
     critic = [row | {"d_loss": -3.0} for row in history]
     assert Collapse().in_history(History(critic)) is None, "a Wasserstein critic has no accuracy"
@@ -145,12 +149,12 @@ def record(step: int, histogram: list[float], **values: float) -> dict[str, Any]
 @pytest.mark.parametrize(
     "histogram, step, effective",
     [
-        ([1.0] + [0.0] * 9, 10_000, 1.0),
-        ([0.5, 0.5] + [0.0] * 8, 10_000, 2.0),
-        ([1 / 3] * 3 + [0.0] * 7, 10_000, None),
-        ([0.1] * 10, 10_000, None),
-        ([1.0] + [0.0] * 9, 9_999, None),
-        ([], 10_000, None),
+        ([1.0] + [0.0] * 9, 20_000, 1.0),
+        ([0.5, 0.5] + [0.0] * 8, 20_000, 2.0),
+        ([1 / 3] * 3 + [0.0] * 7, 20_000, None),
+        ([0.1] * 10, 20_000, None),
+        ([1.0] + [0.0] * 9, 19_999, None),
+        ([], 20_000, None),
     ],
 )
 def test_few_classes(histogram: list[float], step: int, effective: float | None) -> None:
@@ -159,7 +163,7 @@ def test_few_classes(histogram: list[float], step: int, effective: float | None)
         assert finding is None
     else:
         figures = {"effective_classes": pytest.approx(effective), "class_kl": 1.5, "recall": 0.01}
-        assert finding == Finding(10_000, figures)
+        assert finding == Finding(20_000, figures)
 
 
 @pytest.mark.parametrize(

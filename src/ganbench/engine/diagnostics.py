@@ -36,7 +36,7 @@ class Diagnosis:
     def of(cls, failure: Failure, finding: Finding, config: Config) -> Diagnosis:
         """What `failure` found in a run of `config`."""
         evidence = {name: _rounded(value) for name, value in finding.evidence.items()}
-        return cls(failure.name, finding.step, evidence, advice(failure.fixes, config))
+        return cls(failure.name, finding.step, evidence, advice(finding.fixes or failure.fixes, config))
 
     def as_dict(self) -> dict[str, Any]:
         """As run.json holds it."""

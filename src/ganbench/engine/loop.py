@@ -144,6 +144,8 @@ class Training:
             try:
                 self.do_step()
                 return
+            except torch.OutOfMemoryError:
+                raise
             except Exception as error:  # each backend fails in its own way
                 what, why = self.do_step.compile_less(), compiler_error(error)
                 log.warning("compile=true: %s does not compile (%s); eager it is", what, why)

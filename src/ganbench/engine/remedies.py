@@ -53,9 +53,16 @@ class Tap:
 
     def __init__(self, discriminator: nn.Module) -> None:
         self._features: Tensor | None = None
-        for module in discriminator.modules():
-            if isinstance(module, LAYERS):
-                module.register_forward_pre_hook(self._keep, with_kwargs=True)
+        self._hooks = [
+            module.register_forward_pre_hook(self._keep, with_kwargs=True)
+            for module in discriminator.modules()
+            if isinstance(module, LAYERS)
+        ]
+
+    def remove(self) -> None:
+        """Look at no further pass."""
+        for hook in self._hooks:
+            hook.remove()
 
     def _keep(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         self._features = inputs[0] if inputs else named["input"]
@@ -126,17 +133,21 @@ class FeatureMatching:
     """
 
     def __init__(self, discriminator: nn.Module, unrolled: bool = False) -> None:
-        self.tap = Tap(discriminator)
+        self.discriminator = discriminator
         self.unrolled = unrolled
 
     def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
         """Squared distance of the mean features of two batches."""
-        # The weights of an unrolled critic depend on the fakes, and so do its features of real images.
-        with torch.set_grad_enabled(self.unrolled):
-            critic(*real)
-            wanted = self.tap.take().float().mean(dim=0)
-        critic(*fake)
-        return (wanted - self.tap.take().float().mean(dim=0)).square().sum()
+        tap = Tap(self.discriminator)  # here alone: a compiled pass could not keep what it sees
+        try:
+            # The weights of an unrolled critic depend on the fakes, and so do its features of real images.
+            with torch.set_grad_enabled(self.unrolled):
+                critic(*real)
+                wanted = tap.take().float().mean(dim=0)
+            critic(*fake)
+            return (wanted - tap.take().float().mean(dim=0)).square().sum()
+        finally:
+            tap.remove()
 
 
 @dataclass(frozen=True)
