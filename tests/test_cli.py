@@ -112,6 +112,13 @@ def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown command 'frain'; choose one of train, evaluate" in one_line(capsys)
 
 
+@pytest.mark.parametrize("command", ["list", "data", "sample", "evaluate", "compare"])
+def test_an_unknown_flag_is_one_line(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "RUN", "--nope"]) == 2
+    said = one_line(capsys)
+    assert f"{command}: unrecognized arguments: --nope; see `ganbench {command} --help`" in said
+
+
 @pytest.fixture
 def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     def use(error: BaseException) -> None:

@@ -317,6 +317,7 @@ IMAGES, LABELS = torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.arange(4)
     "images, labels, complaint",
     [
         (IMAGES.float(), LABELS, "images must be uint8 N×C×H×W"),
+        (torch.rand(4, 1, 16, 16), LABELS, "images must be uint8 N×C×H×W"),  # of another size, too
         (IMAGES[:, 0], LABELS, "images must be uint8 N×C×H×W"),
         (IMAGES.repeat(1, 3, 1, 1), LABELS, "dataset.channels=1, the images have 3"),
         (IMAGES, LABELS.int(), "labels must be int64"),
@@ -335,6 +336,15 @@ def test_a_source_that_returns_something_else(
     }  # fmt: skip
     with pytest.raises(DataError, match=f"dataset.source of mine, train split.*{complaint}"):
         build_dataset(settings)
+
+
+def test_images_of_other_proportions_become_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganbench.data.digits_dataset", made_up(IMAGES[:, :, :6], LABELS))
+    settings = {
+        "name": "mine", "channels": 1, "image_size": 8, "num_classes": 4,
+        "source": {"_target_": "ganbench.data.digits_dataset"},
+    }  # fmt: skip
+    assert build_dataset(settings).train.images.shape == (4, 1, 8, 8)
 
 
 # --- conversion -------------------------------------------------------------------------------------

@@ -85,7 +85,3 @@ def fail(reason: str, code: int = 2) -> int:
     """Say why on one line of stderr; the exit code."""
     print("ganbench: " + " ".join(reason.split()), file=sys.stderr)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

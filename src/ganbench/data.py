@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,6 +44,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __getitem__(self, chosen: Tensor) -> Split:
+        """The images at positions int64 or under a mask bool N, with their labels."""
+        return Split(self.images[chosen], self.labels[chosen])
 
     @cached_property
     def sha256(self) -> str:
@@ -152,14 +155,11 @@ def build_dataset(settings: dict[str, Any], root: str | Path | None = None) -> D
         raw = instantiate(settings["source"], root=folder)
     except OSError as error:
         raise DataError(f"dataset.name={settings['name']}: cannot read {folder}: {error}") from error
-    dataset = Dataset(
-        settings["name"],
-        Split(_sized(raw[0], settings["image_size"]), raw[1]),
-        Split(_sized(raw[2], settings["image_size"]), raw[3]),
-        settings["num_classes"],
-    )
-    _check(dataset, settings)
-    return dataset
+    dataset = Dataset(settings["name"], Split(raw[0], raw[1]), Split(raw[2], raw[3]), settings["num_classes"])
+    _check(dataset, settings)  # before it is resized, which would make bytes of anything
+    size = settings["image_size"]
+    train, test = (Split(_sized(s.images, size), s.labels) for s in (dataset.train, dataset.test))
+    return replace(dataset, train=train, test=test)
 
 
 class Batches:
@@ -205,9 +205,6 @@ class Batches:
         index = self._permutation[self._position : stop]
         self._position = stop
         return index
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self
 
     def _shuffled(self) -> Tensor:
         return torch.randperm(len(self.images), generator=self._generator).to(self.device)
@@ -298,7 +295,7 @@ def _every_nth_per_class(labels: Tensor, spacing: float) -> Tensor:
 
 
 def _sized(images: Tensor, size: int) -> Tensor:
-    if images.shape[-1] == size:
+    if images.shape[-2:] == (size, size):
         return images
     # In parts: 60,000 images at 64×64 would take 2 GB as float64.
     return torch.cat([_resize(part.double(), size) for part in images.split(RESIZED_AT_ONCE)])

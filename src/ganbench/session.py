@@ -151,7 +151,7 @@ def _train(
     except DivergedError as error:
         assert training is not None
         for leave in (training.save_history, partial(training.note_divergence, step=error.step), _plot):
-            with contextlib.suppress(OSError):  # what can be written is; it diverged either way
+            with contextlib.suppress(OSError, RunError):  # what can be written is; it diverged either way
                 leave(run)
         return _end(run, runs.DIVERGED, str(error))
     except Exception as error:
@@ -224,8 +224,9 @@ def _already_complete(path: Path, config: Config, experiment: str | None) -> Out
     if record.status != runs.COMPLETED:
         return None
     known = record.info.get("experiment")
-    also = f"; it came from +experiment={known}, with these very settings" if known != experiment else ""
-    log.info("%s: complete, skipped (force=true trains it anew)%s", path, also if known else "")
+    other = known and known != experiment
+    also = f"; it came from +experiment={known}, with these very settings" if other else ""
+    log.info("%s: complete, skipped (force=true trains it anew)%s", path, also)
     return Outcome(path, record.status, skipped=True)
 
 

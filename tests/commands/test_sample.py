@@ -111,6 +111,15 @@ def test_the_target_is_looked_at_before_the_work(here, capsys, monkeypatch):
         assert message in capsys.readouterr().err
 
 
+def test_images_of_all_classes_are_counted(run_of, here, capsys):
+    run = run_of("model=cgan")
+    assert main(["sample", str(run), "--layout", "fixed-z", "--count", "200000"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "--count 200000: --layout fixed-z makes 2000000 images of 10 classes; must be at most 1000000" in said
+    )
+
+
 def test_best_weights(run_of, here):
     fast = ("eval.num_samples=40", "eval.kid_subset_size=20", "eval.kid_subsets=2", "eval.per_class=4")
     run = run_of("model=mlp", "eval.enabled=true", "eval.every=2", "eval.training_num_samples=40", *fast)

@@ -29,6 +29,15 @@ def test_what_is_derived_is_what_the_functions_give(tiny, projection, cache):
         assert torch.equal(reference.spacing, other.distance)
 
 
+def test_radii_are_looked_up_once(tiny, projection, cache, monkeypatch):
+    reference = Reference(tiny.test, projection, cache=cache)
+    kept, asked = reference._kept, []
+    monkeypatch.setattr(reference, "_kept", lambda *key: (asked.append(key[1]), kept(*key))[1])
+    for k in (3, 3, 5, 3):
+        reference.radii(k)
+    assert [key for key in asked if key] == [{"k": 3}, {"k": 5}]
+
+
 def test_other_images_weights_or_shapes_are_other_entries(tiny, projection, cache):
     first = Reference(tiny.test, projection, cache=cache).features
     other_images = Reference(tiny.train, projection, cache=cache)

@@ -19,6 +19,7 @@ from ganbench.cli import main
 from ganbench.config import Config, compose
 from ganbench.engine.signals import Interrupted
 from ganbench.engine.step import Step
+from ganbench.errors import RunError
 from ganbench.generator import load_generator
 from ganbench.runs import CHECKPOINT, METRICS
 from ganbench.session import run_path, train_run
@@ -73,6 +74,17 @@ def test_a_real_divergence(plain: Config, tmp_path: Path) -> None:
     assert outcome.status == runs.DIVERGED
     assert re.match(r"step [123]: ", outcome.reason or "")
     assert not (outcome.path / "scores.json").exists()
+
+
+def test_a_run_that_diverges_beside_scores_that_cannot_be_read_says_so(
+    plain: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(run: runs.RunDirectory) -> None:
+        raise RunError("scores.json: not JSON")
+
+    monkeypatch.setattr("ganbench.session._plot", damaged)
+    spoil(monkeypatch, "weight", 7)
+    assert runs.read_run(train_run(plain).path).status == runs.DIVERGED
 
 
 def test_a_checkpoint_is_never_one_of_weights_that_are_not_finite(

@@ -102,6 +102,16 @@ def test_more_recipes_than_fit_say_so(root: Path, monkeypatch: pytest.MonkeyPatc
     assert "first 2 of 4 recipes" in style.headline(table, "Scores")
 
 
+def test_a_headline_counts_the_seeds_that_have_scores(root: Path) -> None:
+    synthetic.failed(root, "failed", "killed", loss="bce")
+    assert style.headline(table_of(root), "Losses", scored=False).endswith(" · no scores")
+    synthetic.completed(root, loss="lsgan", seed=0)
+    assert style.headline(table_of(root), "Losses", scored=False).endswith(" · n = 1 seed")
+    synthetic.completed(root, loss="lsgan", seed=1)
+    synthetic.completed(root, loss="hinge", seed=0)
+    assert style.headline(table_of(root), "Losses", scored=False).endswith(" · n = 1 to 2 seeds")
+
+
 def test_every_seed_is_a_dot(root: Path) -> None:
     for seed in range(4):
         synthetic.completed(root, seed=seed, fid=10.0 + seed)

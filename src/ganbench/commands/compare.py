@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
 
-from ganbench.errors import UserError
+from ganbench.commands import Parser
 
 FORMATS = ("table", "markdown", "csv", "latex", "json", "html")
 
@@ -51,16 +50,9 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse that reports bad usage the way every command does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"compare: {message}; see `ganbench compare --help`")
-
-
 def parser() -> argparse.ArgumentParser:
     """The flags."""
-    made = _Parser(
+    made = Parser(
         prog="ganbench compare",
         description="Tables, verdicts and figures from past runs. Loads no torch.",
         epilog=EPILOG,

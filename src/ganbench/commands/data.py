@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-
+from ganbench.commands import Parser
 from ganbench.config import group_names
 from ganbench.data import data_root, load_dataset
 from ganbench.errors import UserError
@@ -16,7 +15,7 @@ def main(argv: list[str]) -> int:
         UserError: unknown name, no network, altered file.
     """
     known = group_names("dataset")
-    parser = argparse.ArgumentParser("ganbench data", description="Fetch and verify datasets.")
+    parser = Parser("ganbench data", description="Fetch and verify datasets.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(known)}; default: all")
     parser.add_argument("--root", help="folder of the datasets; default: $GANBENCH_DATA, else ./data")
     arguments = parser.parse_args(argv)

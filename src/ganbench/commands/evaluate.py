@@ -6,9 +6,10 @@ import argparse
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from ganbench.cli import fail
+from ganbench.commands import Parser
 from ganbench.errors import ConfigError, RunError, UserError, first_line
 
 if TYPE_CHECKING:
@@ -69,11 +70,9 @@ def _attempt(scorer: _Scorer, path: Path) -> int:
     """Score one run; where it cannot be scored say why, so that the others are: 1, or 2 for bad input."""
     try:
         scorer(path)
-    except _RefusedRunError as error:
-        return _fail(path, error, 2)
     except (RunError, OSError, RuntimeError) as error:
         return _fail(path, error, 1)
-    except UserError as error:  # what the scores need cannot be had
+    except UserError as error:  # refused code or configuration; or what scores need is missing
         return _fail(path, error, 2)
     return 0
 
@@ -83,20 +82,9 @@ def _fail(path: Path, error: Exception, code: int) -> int:
     return fail(reason, code)
 
 
-class _RefusedRunError(RunError):
-    """A run whose configuration names code of others, or cannot be one of ganbench's."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse that reports bad usage the way every command does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"evaluate: {message}; see `ganbench evaluate --help`")
-
-
 def parser() -> argparse.ArgumentParser:
     """The flags."""
-    made = _Parser(
+    made = Parser(
         prog="ganbench evaluate",
         description="Score finished or unfinished runs again, under another protocol if asked.",
         epilog=EPILOG,
@@ -158,7 +146,7 @@ class _Scorer:
                 require_trusted(record.config)
             validate(record.config)
         except ConfigError as error:
-            raise _RefusedRunError(f"{where}: {error}") from error
+            raise ConfigError(f"{where}: {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{where}: damaged: {error!r}") from error
         return validate(_changed({**record.config, "device": "auto"}, self.changes))
@@ -192,7 +180,7 @@ class _Scorer:
     def _evaluator(self, config: Config) -> Evaluator:
         key = json.dumps([config["dataset"], config["eval"]], sort_keys=True)
         if key not in self._evaluators:
-            self._evaluators[key] = _evaluator(config)
+            self._evaluators[key] = _build_evaluator(config)
         return self._evaluators[key]
 
 
@@ -270,7 +258,7 @@ def _changed(config: Config, changes: dict[str, Any]) -> Config:
     return changed
 
 
-def _evaluator(config: Config) -> Evaluator:
+def _build_evaluator(config: Config) -> Evaluator:
     from ganbench.data import build_dataset
     from ganbench.engine.device import set_up
     from ganbench.hardware import resolve_device
@@ -298,7 +286,7 @@ def _floors(name: str, config: Config) -> None:
     from ganbench.metrics.protocol import protocol_key
     from ganbench.runs import atomic_write_text
 
-    evaluator = _evaluator(config)
+    evaluator = _build_evaluator(config)
     records = floors(evaluator.dataset, evaluator.extractor, evaluator.settings, evaluator.cache)
     key = protocol_key(records[0]["protocol"])
     path = Path(config["output_root"]) / "floors" / f"{name}-{config['eval']['extractor']}-{key}.json"

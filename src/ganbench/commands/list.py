@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from ganbench.commands import Parser
 from ganbench.config import group_files, purpose
 from ganbench.errors import UserError
 
@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: an unknown group, or no such folder.
     """
-    parser = argparse.ArgumentParser("ganbench list", description="What can be composed.")
+    parser = Parser("ganbench list", description="What can be composed.")
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
     parser.add_argument("--config-dir", "-cd", metavar="DIR", help="also the files of this folder")
     arguments = parser.parse_args(argv)

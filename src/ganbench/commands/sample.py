@@ -8,8 +8,9 @@ import math
 import sys
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from ganbench.commands import Parser
 from ganbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,16 +64,9 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse that reports bad usage the way every command does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"sample: {message}; see `ganbench sample --help`")
-
-
 def parser() -> argparse.ArgumentParser:
     """The flags."""
-    made = _Parser(
+    made = Parser(
         prog="ganbench sample",
         description="Images from a trained generator.",
         epilog=EPILOG,
@@ -134,6 +128,11 @@ def _inputs(arguments: argparse.Namespace, trained: TrainedGenerator) -> tuple[T
     from ganbench.metrics.sampling import latents
 
     count, kinds = arguments.count, trained.num_classes
+    if arguments.layout != "plain" and count * kinds > MOST:
+        raise UserError(
+            f"--count {count}: --layout {arguments.layout} makes {count * kinds} images of {kinds} classes; "
+            f"must be at most {MOST}, all are held in memory"
+        )
     classes = torch.arange(kinds)
     if arguments.layout == "classes":
         labels = classes.repeat_interleave(count)

@@ -106,8 +106,8 @@ _AT_LEAST = {
 
 _AT_MOST = {
     "seed": 2**63 - 1,
-    "eval.seed": 2**32
-    - 1,  # NumPy's legacy generator, which torch-fidelity draws subsets with, takes no more
+    # NumPy's legacy generator, which torch-fidelity draws subsets with, takes no more.
+    "eval.seed": 2**32 - 1,
     "eval.num_samples": 10**6,
     "eval.per_class": 10**6,
     "eval.training_num_samples": 10**6,

@@ -11,7 +11,7 @@ import json
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ganbench.config.keys import Config, lookup
@@ -37,10 +37,6 @@ class Diagnosis:
         """What `failure` found in a run of `config`."""
         evidence = {name: _rounded(value) for name, value in finding.evidence.items()}
         return cls(failure.name, finding.step, evidence, advice(finding.fixes or failure.fixes, config))
-
-    def as_dict(self) -> dict[str, Any]:
-        """As run.json holds it."""
-        return {"name": self.name, "step": self.step, "evidence": dict(self.evidence), "fix": self.fix}
 
     def __str__(self) -> str:
         figures = ", ".join(f"{name} {value:g}" for name, value in self.evidence.items())
@@ -84,7 +80,7 @@ class Diagnostics:
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """What was found, as run.json holds it, in the order of the steps."""
-        return [diagnosis.as_dict() for diagnosis in sorted(self.found.values(), key=lambda d: d.step)]
+        return [asdict(diagnosis) for diagnosis in sorted(self.found.values(), key=lambda d: d.step)]
 
     @staticmethod
     def _in_order(

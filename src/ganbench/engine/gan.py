@@ -75,7 +75,8 @@ class GAN:
 
     def parameter_counts(self) -> dict[str, int]:
         """Trainable parameters of each network."""
-        return {name: count_parameters(self.parts()[name]) for name in ("generator", "discriminator")}
+        networks = {"generator": self.generator, "discriminator": self.discriminator}
+        return {name: count_parameters(network) for name, network in networks.items()}
 
 
 def build_gan(config: Config, device: torch.device) -> GAN:

@@ -67,15 +67,15 @@ class Training:
             self.gan,
             strategy,
             self.batches,
-            loss["n_critic"],
-            loss["same_batch"],
-            device,
-            config["precision"],
-            config["compile"],
-            loss["reuse_fakes"],
-            loss["d_loss_weight"],
-            remedy["pack"],
-            generator_objective(remedy, strategy, self.gan.discriminator, loss["d_loss_weight"]),
+            n_critic=loss["n_critic"],
+            same_batch=loss["same_batch"],
+            device=device,
+            precision=config["precision"],
+            compile=config["compile"],
+            reuse_fakes=loss["reuse_fakes"],
+            d_loss_weight=loss["d_loss_weight"],
+            pack=remedy["pack"],
+            objective=generator_objective(remedy, strategy, self.gan.discriminator, loss["d_loss_weight"]),
         )
         self.total_steps = count_steps(config, self.batches)
         self.clock = Clock(device)
@@ -174,7 +174,7 @@ class Training:
         self.save_history(run)
 
     def save_history(self, run: RunDirectory) -> None:
-        """Write the history and progress of a run that ends without a checkpoint."""
+        """Write the history, and the progress in run.json."""
         self._write_history(run)
         run.write_info(**self.progress())
 

@@ -53,7 +53,7 @@ def uncompiled(target: Callable[..., torch.optim.Optimizer]) -> Callable[..., to
 
     torch wraps them so that torch.compile leaves them out of its graphs, and imports its compiler for that
     when they are first called: a third of the time from a command to its first step. Nothing here compiles
-    more than the networks. Such an optimiser cannot be pickled; its state can.
+    an optimiser. Such an optimiser cannot be pickled; its state can.
     """
     if not (isinstance(target, type) and target.__module__.startswith("torch.optim.")):
         return target

@@ -61,13 +61,13 @@ class Step:
 
     def __post_init__(self) -> None:
         network = self.gan.discriminator
-        # Batch norm would let real and fake images see each other's statistics,
+        # Batch norm would let real and fake images see each other's statistics.
         self.one_pass = "batch" not in norms_of(network) and not compares_samples(network)
-        # and the fakes of one critic update those of the others.
+        # It would let the fakes of one critic update see those of the others.
         self.g_one_pass = "batch" not in norms_of(self.gan.generator)
         self.g_objective = self.objective or Adversarial(self.loss)
-        self.g_parameters = trained(self.gan.generator)
-        self.d_parameters = trained(self.gan.discriminator)
+        self.g_parameters = trainable_parameters(self.gan.generator)
+        self.d_parameters = trainable_parameters(self.gan.discriminator)
         self.d_loss = self.loss.d_loss if self.d_loss_weight == 1 else self._weighted_d_loss
         self.captured = Captured(self._update_both, self.device) if self._may_capture() else None
         self.images = 0
@@ -229,7 +229,7 @@ class Step:
         return torch.stack([d_loss, g_loss, penalty, real.mean(), fake.mean(), accuracy, d_norm, g_norm])
 
 
-def trained(network: nn.Module) -> list[nn.Parameter]:
+def trainable_parameters(network: nn.Module) -> list[nn.Parameter]:
     """The parameters that ask for gradients; those of a fixed feature extractor, say, do not."""
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 

@@ -32,8 +32,8 @@ def control_sets(dataset: Dataset, count: int, seed: int) -> dict[str, Split]:
         "real": test,
         "copied": chosen(dataset.train, count, seed),
         "blurred": Split(blur(test.images, BLUR_SIGMA), test.labels),
-        "class dropped": _where(test, test.labels != dataset.num_classes - 1),
-        "one class": _where(test, test.labels == 0),
+        "class dropped": test[test.labels != dataset.num_classes - 1],
+        "one class": test[test.labels == 0],
         "shuffled labels": Split(test.images, shuffled),
         "noise": Split(noise, test.labels),
     }
@@ -71,7 +71,3 @@ def blur(images: Tensor, sigma: float) -> Tensor:
     rows = torch.nn.functional.conv2d(padded, weights.view(1, 1, -1, 1))
     both = torch.nn.functional.conv2d(rows, weights.view(1, 1, 1, -1))
     return both.round().clamp(0, 255).to(torch.uint8).view(images.shape)
-
-
-def _where(split: Split, kept: Tensor) -> Split:
-    return Split(split.images[kept], split.labels[kept])

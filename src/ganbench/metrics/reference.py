@@ -41,6 +41,7 @@ class Reference:
         self.split = split
         self._extractor = extractor
         self._batch_size = batch_size
+        self._radii: dict[int, Tensor] = {}
         self._cache = cache or Cache()
 
     def __len__(self) -> int:
@@ -101,7 +102,9 @@ class Reference:
         def compute() -> Tensors:
             return {"distance": neighbours.radii(self.features, k)}
 
-        return self._kept("radii", {"k": k}, compute)["distance"]
+        if k not in self._radii:
+            self._radii[k] = self._kept("radii", {"k": k}, compute)["distance"]
+        return self._radii[k]
 
     def _kept(self, kind: str, extra: dict[str, Any], compute: Any) -> Tensors:
         key = {"images": self._images_sha256, "extractor": self._extractor.sha256, **extra}
@@ -119,8 +122,7 @@ def chosen(split: Split, count: int, seed: int) -> Split:
     if count >= len(split):
         return split
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:count]
-    index = order.sort().values
-    return Split(split.images[index], split.labels[index])
+    return split[order.sort().values]
 
 
 def halves(split: Split, count: int, seed: int) -> tuple[Split, Split]:
@@ -128,7 +130,4 @@ def halves(split: Split, count: int, seed: int) -> tuple[Split, Split]:
     count = min(count, len(split) // 2)
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))
     first, second = order[:count].sort().values, order[count : 2 * count].sort().values
-    return (
-        Split(split.images[first], split.labels[first]),
-        Split(split.images[second], split.labels[second]),
-    )
+    return split[first], split[second]

@@ -18,9 +18,10 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for fan_in, fan_out in pairwise([z_dim, *widths]):
+        sizes = [z_dim, *widths]
+        for fan_in, fan_out in pairwise(sizes):
             layers += [nn.Linear(fan_in, fan_out), nn.LeakyReLU(SLOPE, inplace=True)]
-        layers += [nn.Linear(([z_dim, *widths])[-1], channels * image_size**2), nn.Tanh()]
+        layers += [nn.Linear(sizes[-1], channels * image_size**2), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         self.image_shape = (channels, image_size, image_size)
 

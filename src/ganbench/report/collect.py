@@ -18,7 +18,7 @@ NAMES = ("dataset", "model", "loss")
 
 HOUSEKEEPING = frozenset(
     {
-        "seed", "device", "compile", "force", "output_root", "deterministic", "threads", "progress", "logger",
+        "seed", "device", "compile", "force", "output_root", "deterministic", "threads", "logger",
         "dataset.root", "train.log_every", "train.sample_every", "train.sample_labels",
         "train.checkpoint_every", "train.stop_on",
     }
@@ -136,7 +136,7 @@ class Collection:
 
 def is_setting(key: str) -> bool:
     """Whether a dotted key of the configuration is a part of the recipe."""
-    return key not in HOUSEKEEPING and not key.startswith(("eval.", "logger."))
+    return key not in HOUSEKEEPING and not key.startswith("eval.")
 
 
 def collect(roots: Iterable[str | Path]) -> Collection:

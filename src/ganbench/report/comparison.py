@@ -197,7 +197,7 @@ def _hidden_notes(hidden: Sequence[Table]) -> list[str]:
     ]
 
 
-# --- notes ------------------------------------------------------------------------------------------
+# --- floors -----------------------------------------------------------------------------------------
 
 
 def _floor_folders(collection: Collection, runs: Sequence[Run]) -> list[Path]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +11,7 @@ from ganbench.report.comparison import Report
 from ganbench.report.table import Row, Summary, Table
 from ganbench.report.text import DASH
 from ganbench.report.tidy import TidyRow, tidy_row, to_csv
+from ganbench.runs import without_nan
 
 
 def tables_csv(report: Report) -> str:
@@ -59,7 +58,7 @@ def to_json(report: Report) -> str:
         "skipped": [{"path": str(skipped.path), "reason": skipped.reason} for skipped in report.skipped],
         "published": [asdict(source) for source in report.published],
     }
-    return json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(without_nan(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _table_line(index: int, table: Table, row: Row) -> TidyRow:
@@ -123,11 +122,3 @@ def _row(row: Row) -> dict[str, Any]:
 def _summary(cell: Summary) -> dict[str, Any]:
     seeds = {str(seed): value for seed, value in sorted(cell.values.items())}
     return {"centre": cell.centre, "low": cell.low, "high": cell.high, "mark": cell.mark, "seeds": seeds}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

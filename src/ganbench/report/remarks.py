@@ -69,7 +69,9 @@ def _kid_spread(table: Table) -> list[str]:
     """KID with its standard deviation over the subsets, for recipes whose seeds show no spread yet."""
     column, told = COLUMNS["kid"], []
     for row in table.rows:
-        for pick in row.picks.values() if len(row.picks) == 1 and column in table.columns else ():
+        if len(row.picks) != 1 or column not in table.columns:
+            continue
+        for pick in row.picks.values():
             mean, spread = pick.value("kid", "kid_mean"), pick.value("kid", "kid_std")
             if mean is not None and spread is not None:
                 told.append(f"{row.label} {column.text(mean)} ± {column.text(spread, like=mean)}")

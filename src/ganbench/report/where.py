@@ -18,7 +18,7 @@ def select(runs: Sequence[Run], where: Sequence[str]) -> list[Run]:
     """
     chosen = list(runs)
     for condition in where:
-        key, wanted = _condition(condition, "--where", runs)
+        key, wanted = _condition(condition, runs)
         kept = [run for run in chosen if matches(run.lookup(key), wanted)]
         if not kept:
             present = sorted({run.lookup(key) or "unset" for run in chosen})
@@ -30,17 +30,17 @@ def select(runs: Sequence[Run], where: Sequence[str]) -> list[Run]:
     return chosen
 
 
-def _condition(text: str, flag: str, runs: Sequence[Run]) -> tuple[str, list[str]]:
+def _condition(text: str, runs: Sequence[Run]) -> tuple[str, list[str]]:
     key, equals, values = text.partition("=")
     key = {"model.name": "model", "loss.name": "loss", "dataset.name": "dataset"}.get(key, key)
     if not equals or not key or not values:
-        raise UserError(f"{flag} {clean(text)}: must be key=value or key=a,b, e.g. {flag} loss=bce,lsgan")
+        raise UserError(f"--where {clean(text)}: must be key=value or key=a,b, e.g. --where loss=bce,lsgan")
     if all(run.lookup(key) is None for run in runs):
         keys = dict.fromkeys(name for run in runs for name in run.config)
         known = list(dict.fromkeys(["dataset", "model", "loss", "seed", "status", *keys]))
         close = difflib.get_close_matches(key, known, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else f"e.g. {listed(known, 8)}"
-        raise UserError(f"{flag} {clean(text)}: no run has the key {clean(key)}; {hint}")
+        raise UserError(f"--where {clean(text)}: no run has the key {clean(key)}; {hint}")
     return key, [values, *values.split(",")]
 
 

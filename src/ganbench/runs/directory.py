@@ -106,7 +106,7 @@ class RunDirectory:
     def write_info(self, **changes: Any) -> None:
         """Update run.json; values that are not finite numbers are written as null."""
         self.info.update(changes)
-        text = json.dumps(_finite(self.info), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(without_nan(self.info), indent=2, ensure_ascii=False, allow_nan=False)
         self._write_text("run.json", text + "\n")
 
     def write_history(self, rows: Iterable[Sequence[float]]) -> None:
@@ -115,7 +115,7 @@ class RunDirectory:
 
     def write_scores(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write scores.json."""
-        text = json.dumps(_finite(list(records)), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(without_nan(list(records)), indent=1, ensure_ascii=False, allow_nan=False)
         self._write_text("scores.json", text + "\n")
 
     def write_bytes(self, name: str, data: bytes) -> None:
@@ -196,12 +196,12 @@ def _is_whole(checkpoint: Path) -> bool:
         return False
 
 
-def _finite(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """JSON has no NaN: None stands for it, so that no reader takes it for a number."""
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [without_nan(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -35,7 +35,7 @@ def samples(table: Table) -> Figure | None:
 
 
 def fixed_z(table: Table) -> Figure | None:
-    """The same of conditional generators: one latent, all classes."""
+    """The same of conditional generators: a latent a row, the classes side by side."""
     return _side_by_side(table, "samples/fixed_z.png", "The classes of fixed latents")
 
 

@@ -117,12 +117,15 @@ def drawn_rows(table: Table) -> list[Row]:
 def headline(table: Table, what: str, scored: bool = True) -> str:
     """Title of a figure: what, dataset, number of seeds; of scores also extractor, split and weights."""
     sizes = sorted({len(row.picks) for row in drawn_rows(table) if row.picks})
-    seeds = f"n = {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "") if sizes else "no scores"
     parts = [what, table.dataset]
     if table.protocol and scored:
         parts.append(f"{table.protocol.extractor}, {table.protocol.split} split")
         parts.append(f"at {table.at}" if table.at else f"{table.weights} weights")
-    parts.append(f"{seeds} seed{'s' * (sizes[-1:] != [1])}")
+    if sizes:
+        span = f"{sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "")
+        parts.append(f"n = {span} seed{'s' * (sizes != [1])}")
+    else:
+        parts.append("no scores")
     if len(table.rows) > MAX_ROWS:
         parts.append(f"first {MAX_ROWS} of {len(table.rows)} recipes")
     return safe(" · ".join(parts), 160)
