@@ -124,7 +124,7 @@ def digits_dataset(root: Path, sha256: str) -> RawDataset:
             f"dataset digits: scikit-learn's images have sha256 {found}, expected {sha256}; "
             "install a scikit-learn release that ships the original 1,797 digits"
         )
-    images = _resize(small[:, None].double() * (255 / 16), 28)
+    images = resize(small[:, None].double() * (255 / 16), 28)
     is_test = _every_nth_per_class(labels, len(labels) / DIGITS_TEST_COUNT)
     return images[~is_test], labels[~is_test], images[is_test], labels[is_test]
 
@@ -298,11 +298,11 @@ def _sized(images: Tensor, size: int) -> Tensor:
     if images.shape[-2:] == (size, size):
         return images
     # In parts: 60,000 images at 64×64 would take 2 GB as float64.
-    return torch.cat([_resize(part.double(), size) for part in images.split(RESIZED_AT_ONCE)])
+    return torch.cat([resize(part.double(), size) for part in images.split(RESIZED_AT_ONCE)])
 
 
-def _resize(images: Tensor, size: int) -> Tensor:
-    """Antialiased bilinear resize of images in 0..255, rounded to uint8 (in float64: reproducible)."""
+def resize(images: Tensor, size: int) -> Tensor:
+    """Images float64 N×C×H×W in 0..255 at `size`×`size`, antialiased bilinear, rounded to uint8."""
     resized = torch.nn.functional.interpolate(
         images, size=(size, size), mode="bilinear", antialias=True, align_corners=False
     )

@@ -12,7 +12,6 @@ import platform
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError, UserError
 from ganbench.evaluation import RunScorer, packed
 from ganbench.hardware import native_precision, resolve_device
+from ganbench.metrics.protocol import now
 from ganbench.quick import no_garbage
 from ganbench.runs import NewerSchemaError, RunDirectory, RunHeldError
 from ganbench.schema import RemedyConfig
@@ -263,7 +263,6 @@ def _begin(
 ) -> None:
     """Mark the directory as this run's, now running."""
     config_hash = configuration.identity(config)
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     before = _info_before(run.path)
     run.write_info(
         schema=runs.SCHEMA,
@@ -284,7 +283,7 @@ def _begin(
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
         },
-        started_at=before.get("started_at", now),
+        started_at=before.get("started_at", now()),
         finished_at=None,
         resumed=before.get("resumed", -1) + 1,
         steps_done=0,
@@ -344,9 +343,8 @@ def _plot(run: RunDirectory) -> None:
 
 
 def _end(run: RunDirectory, status: str, reason: str | None, way_out: str = "") -> Outcome:
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
-        run.write_info(status=status, reason=reason, finished_at=now)
+        run.write_info(status=status, reason=reason, finished_at=now())
     except OSError as error:
         # A full disk: run.json stays at "running", which readers know for a dead run without a lock.
         status, reason = runs.FAILED, reason or f"run.json could not be updated: {error}"

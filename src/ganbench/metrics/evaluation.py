@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from ganbench.data import Dataset
 from ganbench.metrics.cache import Cache
 from ganbench.metrics.features import Extractor, load_extractor
-from ganbench.metrics.protocol import SCHEMA, EvalSettings, now
+from ganbench.metrics.protocol import EvalSettings
 from ganbench.metrics.reference import Reference
 from ganbench.metrics.sampling import Samples, generate, labels_to_ask, reference_counts
 from ganbench.metrics.scoring import Scores, score_images, unusable
-from ganbench.versions import versions
 
 
 @dataclass(frozen=True)
@@ -91,16 +90,8 @@ class Evaluator:
         samples = self._sample(generator, z_dim, conditional, settings, reference)
         sampling = perf_counter() - start
         scores = self._score(samples, settings, reference)
-        return {
-            "schema": SCHEMA,
-            **asdict(origin),
-            "protocol": settings.protocol(self.extractor.sha256, reference.describe()),
-            **scores.parts(),
-            "batch_size": settings.batch_size,
-            "seconds": {"sampling": sampling, **scores.seconds},
-            "versions": versions(),
-            "created_at": now(),
-        }
+        protocol = settings.protocol(self.extractor.sha256, reference.describe())
+        return scores.record(asdict(origin), protocol, settings.batch_size, sampling)
 
     def _sample(
         self,

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ganbench import data
 from ganbench.metrics.judge import JUDGE_SIZE
 
 
@@ -121,7 +122,4 @@ def resize(images: Tensor, size: int) -> Tensor:
     """uint8 images N×C×H×W at `size`×`size`, antialiased bilinear, in float64 on the host (MPS has none)."""
     if images.shape[-2:] == (size, size):
         return images
-    resized = nn.functional.interpolate(
-        images.cpu().double(), size=(size, size), mode="bilinear", antialias=True, align_corners=False
-    )
-    return resized.round_().clamp_(0, 255).to(torch.uint8)
+    return data.resize(images.cpu().double(), size)

@@ -10,10 +10,9 @@ from ganbench.metrics.cache import Cache
 from ganbench.metrics.features import Extractor
 from ganbench.metrics.memorisation import train_closer
 from ganbench.metrics.neighbours import nearest
-from ganbench.metrics.protocol import SCHEMA, EvalSettings, now
+from ganbench.metrics.protocol import EvalSettings
 from ganbench.metrics.reference import Reference, chosen, halves
 from ganbench.metrics.scoring import score_images
-from ganbench.versions import versions
 
 TRAIN_TEST = "train-test"
 TRAIN_HALVES = "train-halves"
@@ -57,14 +56,5 @@ def _floor(
     settings = replace(settings, num_samples=len(given), metrics=known)
     scores = score_images(given.images, against, extractor, settings, given.labels)
     scores.values["train_closer"] = train_closer(nearest(fresh.features, train.features), train.spacing)
-    return {
-        "schema": SCHEMA,
-        "when": "floor",
-        "floor": name,
-        "protocol": settings.protocol(extractor.sha256, against.describe()),
-        **scores.parts(),
-        "batch_size": settings.batch_size,
-        "seconds": {"sampling": 0.0, **scores.seconds},
-        "versions": versions(),
-        "created_at": now(),
-    }
+    protocol = settings.protocol(extractor.sha256, against.describe())
+    return scores.record({"when": "floor", "floor": name}, protocol, settings.batch_size)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from typing import Any
 
-SCHEMA = 1
 VERSION = 1
 QUANTISATION = "round((x+1)*127.5) to uint8"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -18,8 +18,10 @@ from ganbench.metrics.fid import fid, statistics
 from ganbench.metrics.inception_score import inception_score
 from ganbench.metrics.kid import kid
 from ganbench.metrics.precision_recall import precision_recall
-from ganbench.metrics.protocol import EvalSettings
+from ganbench.metrics.protocol import EvalSettings, now
 from ganbench.metrics.reference import Reference
+from ganbench.runs import SCHEMA
+from ganbench.versions import versions
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +41,22 @@ class Scores:
     absent: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def parts(self) -> dict[str, Any]:
-        """As a score record carries them."""
-        return {"values": self.values, "per_class": self.per_class, "absent": self.absent}
+    def record(
+        self, origin: Mapping[str, Any], protocol: Mapping[str, Any], batch_size: int, sampling: float = 0.0
+    ) -> dict[str, Any]:
+        """A record of ``scores.json``: `origin` is what was scored, `sampling` the seconds of making it."""
+        return {
+            "schema": SCHEMA,
+            **origin,
+            "protocol": protocol,
+            "values": self.values,
+            "per_class": self.per_class,
+            "absent": self.absent,
+            "batch_size": batch_size,
+            "seconds": {"sampling": sampling, **self.seconds},
+            "versions": versions(),
+            "created_at": now(),
+        }
 
 
 @dataclass(frozen=True)

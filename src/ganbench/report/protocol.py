@@ -10,7 +10,7 @@ from typing import Any
 from ganbench.errors import UserError
 from ganbench.report.collect import JsonObject, Run, flatten
 from ganbench.report.columns import finite
-from ganbench.report.text import clean, count, setting
+from ganbench.report.text import as_number, clean, count, setting
 
 FREE = frozenset({"seed"})
 """Settings of a protocol that change the draw of images and nothing else."""
@@ -78,8 +78,8 @@ class Protocol:
 
     def describe(self) -> str:
         """One line for a table's head."""
-        real = count(finite(_as_number(self.get("reference.count"))))
-        made = count(finite(_as_number(self.get("num_generated"))))
+        real = count(finite(as_number(self.get("reference.count"))))
+        made = count(finite(as_number(self.get("num_generated"))))
         return (
             f"{made} generated against {real} real images of {self.dataset} ({self.split} split); "
             f"extractor {self.extractor} ({_short(self.get('extractor_sha256'))}), "
@@ -142,7 +142,7 @@ class Budget:
             UserError: another axis, or no positive number.
         """
         axis, _, value = text.partition("=")
-        limit = finite(_as_number(value.replace("_", "")))
+        limit = finite(as_number(value.replace("_", "")))
         if axis not in AXES or limit is None or limit <= 0:
             raise UserError(
                 f"--at {clean(text)}: must be images=N, seconds=S or steps=N with a positive number, "
@@ -233,10 +233,3 @@ def _short(text: str) -> str:
     """A hash by its first digits."""
     is_hash = len(text) >= 40 and all(char in "0123456789abcdef" for char in text)
     return text[:8] if is_hash else text
-
-
-def _as_number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

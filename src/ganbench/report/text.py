@@ -125,17 +125,17 @@ def csv_cell(value: object) -> object:
     """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(value):
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") and as_number(value) is None:
         return "'" + value
     return value
 
 
-def _is_number(text: str) -> bool:
+def as_number(text: str) -> float | None:
+    """The number that a text is, if it is one."""
     try:
-        float(text)
+        return float(text)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _code(char: str) -> str:
