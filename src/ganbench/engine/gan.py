@@ -80,7 +80,11 @@ class GAN:
 
 
 def build_gan(config: Config, device: torch.device) -> GAN:
-    """Build both networks from the global random state, then their optimisers, on `device`."""
+    """Build both networks from the global random state, then their optimisers, on `device`.
+
+    Raises:
+        ConfigError: the optimiser refuses its values.
+    """
     recipe, remedy = config["loss"], config["remedy"]
     # The layout that convolutions are fastest in, on every device.
     generator, plain = (

@@ -29,7 +29,7 @@ def grid(images: Tensor, columns: int) -> Tensor:
 
 
 def square_grid(images: Tensor) -> Tensor:
-    """Tile N images in ⌈√N⌉ columns."""
+    """Tile N ≥ 1 images uint8 N×C×H×W in ⌈√N⌉ columns."""
     return grid(images, math.isqrt(len(images) - 1) + 1)
 
 

@@ -23,7 +23,7 @@ def first_of_each(labels: Tensor, num_classes: int, count: int) -> list[Tensor]:
 
 
 def class_histogram(classes: Tensor, num_classes: int) -> Tensor:
-    """Share float64 K of each class among `classes` int64 N.
+    """Share float64 K of each class among `classes` int64 N in 0..K-1.
 
     Raises:
         MetricUndefined: no images.

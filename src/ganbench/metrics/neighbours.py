@@ -37,7 +37,7 @@ def radii(points: Tensor, k: int) -> Tensor:
 
 
 def nearest(queries: Tensor, points: Tensor) -> Neighbours:
-    """Nearest of points M×D to each of queries N×D."""
+    """Nearest of points M×D to each of queries N×D; needs M ≥ 1."""
     return _nearest(queries, points, same=False)
 
 

@@ -16,7 +16,7 @@ from ganbench.schema import later_keys
 
 NAMES = ("dataset", "model", "loss")
 
-HOUSEKEEPING = frozenset(
+NOT_RECIPE = frozenset(
     {
         "seed", "device", "compile", "force", "output_root", "deterministic", "threads", "logger",
         "dataset.root", "train.log_every", "train.sample_every", "train.sample_labels",
@@ -136,7 +136,7 @@ class Collection:
 
 def is_setting(key: str) -> bool:
     """Whether a dotted key of the configuration is a part of the recipe."""
-    return key not in HOUSEKEEPING and not key.startswith("eval.")
+    return key not in NOT_RECIPE and not key.startswith("eval.")
 
 
 def collect(roots: Iterable[str | Path]) -> Collection:

@@ -50,7 +50,11 @@ def load_runs(
 
 
 def run_rows(run: Run, scores: str = "reported") -> list[TidyRow]:
-    """The rows of one run; at least one."""
+    """The rows of one run; at least one.
+
+    Raises:
+        UserError: `scores` is neither ``reported`` nor ``training``.
+    """
     if scores not in ("reported", "training"):
         raise UserError(f"scores={scores!r}: must be 'reported' or 'training'")
     if scores == "training":

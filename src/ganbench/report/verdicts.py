@@ -109,7 +109,7 @@ def bootstrap_interval(
     Percentiles are taken further out than 2.5 % so that the interval is as wide as Student's for normal
     data (the expanded percentile interval of Hesterberg 2015, arXiv:1411.5279): with five seeds plain
     percentiles cover the truth 85 % of the time, these 90 % or more. `paired` resamples the differences
-    at equal index.
+    at equal index. Takes two values a side or more; as many on both where paired.
     """
     a, b = np.asarray(first, float), np.asarray(second, float)
     rng = np.random.default_rng(seed)
@@ -130,7 +130,7 @@ def permutation_test(
 
     Paired: the sign of every difference is flipped, 2^n ways. Unpaired: all ways to deal the values to
     the two sides (Fisher 1935). Above `MAX_EXACT` ways `DRAWS` of them are drawn at random, the observed
-    one among them (Phipson and Smyth 2010), so that p is never 0.
+    one among them (Phipson and Smyth 2010), so that p is never 0. Paired values are as many on both sides.
     """
     a, b = np.asarray(first, float), np.asarray(second, float)
     if paired:
