@@ -31,4 +31,4 @@ check: install
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) build dist *.egg-info

@@ -172,6 +172,7 @@ BAD = {
     "loss=hinge loss.real_label=0.9": ("loss.real_label", "a key of loss=bce, lsgan, minimax"),
     "+experiment=cgan/bce loss.optimizer.lr=1e-5": ("no effect", "loss.d_lr and loss.g_lr"),
     "+experiment=lab/baseline train=smoke": ("train=smoke", "train.steps=20"),
+    "+experiment=lab/mode_collapse train=smoke": ("+experiment=lab/mode_collapse sets", "train.steps=20"),
     "loss.real_label=0.1 loss.fake_label=0.9": ("real_label=0.1", "greater than fake_label=0.9"),
     "loss.n_critic=1000000000": ("loss.n_critic=1000000000", "at most 1000"),
     "remedy.unroll=1000000": ("remedy.unroll=1000000", "at most 100"),

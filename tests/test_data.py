@@ -324,6 +324,7 @@ IMAGES, LABELS = torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.arange(4)
         (IMAGES, LABELS[:3], "labels must be int64 of shape"),
         (IMAGES, LABELS + 1, "labels must lie in 0..3"),
         (IMAGES, LABELS - 1, "labels must lie in 0..3"),
+        (IMAGES[:0], LABELS[:0], "has no images"),
     ],
 )
 def test_a_source_that_returns_something_else(

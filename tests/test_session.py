@@ -18,7 +18,7 @@ import torch
 from ganbench import runs, session
 from ganbench.cli import main
 from ganbench.config import identity
-from ganbench.data import Dataset
+from ganbench.data import Dataset, Split
 from ganbench.engine.loop import Training
 from ganbench.engine.signals import Interrupted
 from ganbench.errors import ConfigError, DataError, RunError
@@ -261,6 +261,54 @@ def test_an_interrupted_run_says_so(number: int, configure: Any, monkeypatch: py
     assert (record.status, record.info["steps_done"]) == (runs.INTERRUPTED, 1)
     assert record.reason == f"stopped by {signal.Signals(number).name}"
     assert runs.holder(record.path) is None
+
+
+def test_a_run_begun_with_force_is_resumed_without_it(
+    configure: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    original = Training.advance
+
+    def advance(self: Training) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        original(self)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(Training, "advance", advance)
+        train_run(configure("loss=bce", "force=true"))
+    assert "; the same command without force=true resumes it" in caplog.text
+    outcome = train_run(configure("loss=bce"))
+    assert outcome.ok and "resumed at step 1" in (outcome.path / "train.log").read_text()
+
+
+def test_a_run_is_not_resumed_on_other_images(
+    configure: Any, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Training.advance
+
+    def advance(self: Training) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        original(self)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(Training, "advance", advance)
+        train_run(configure("loss=bce"))
+    before = (run_path(configure("loss=bce")) / "run.json").read_bytes()
+    turned = Dataset("digits", Split(digits.train.images.flip(3), digits.train.labels), digits.test, 10)
+    monkeypatch.setattr(session, "build_dataset", lambda *_: turned)
+    with pytest.raises(RunError, match=r"begun on other images \(dataset_sha256 .*force=true"):
+        train_run(configure("loss=bce"))
+    assert (run_path(configure("loss=bce")) / "run.json").read_bytes() == before
+    assert train_run(configure("loss=bce", "force=true")).ok
+
+
+def test_a_log_on_a_full_disk_changes_no_outcome(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    (tmp_path / "train.log").symlink_to("/dev/full")
+    with pytest.raises(Interrupted), session._logged_to(tmp_path / "train.log"):
+        logging.getLogger("ganbench.test").error("a line")
+        raise Interrupted(signal.SIGTERM)
+    assert "Logging error" not in capsys.readouterr().err
 
 
 def full_disk(*_: object) -> None:

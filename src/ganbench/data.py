@@ -319,6 +319,8 @@ def _check(dataset: Dataset, settings: dict[str, Any]) -> None:
             raise DataError(
                 f"{where}: dataset.channels={settings['channels']}, the images have {images.shape[1]}"
             )
+        if not len(images):
+            raise DataError(f"{where}: has no images")
         if labels.dtype != torch.int64 or labels.shape != (len(images),):
             raise DataError(f"{where}: labels must be int64 of shape ({len(images)},)")
         if not 0 <= int(labels.min()) <= int(labels.max()) < dataset.num_classes:

@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -104,6 +105,7 @@ def train_run(
         run.sweep_temporaries()
         if config["force"]:
             run.clear()
+        _require_same_images(path, dataset)
         with _logged_to(path / "train.log"), StopSignals() as stop:
             begin = partial(_begin, run, config, dataset, device, records or {}, experiment)
             return _train(run, config, dataset, device, scorer, stop, begin)
@@ -146,7 +148,7 @@ def _train(
             # disk must not take the place of the signal, or a sweep would go on.
             with contextlib.suppress(DivergedError, OSError):
                 training.save(run)
-        _end(run, runs.INTERRUPTED, str(error), "; the same command resumes it")
+        _end(run, runs.INTERRUPTED, str(error), f"; {_same_command(config)} resumes it")
         raise
     except DivergedError as error:
         assert training is not None
@@ -160,7 +162,7 @@ def _train(
         if training is not None and training.step:
             with contextlib.suppress(OSError):  # it may be why the run failed
                 training.save_history(run)
-        return _end(run, runs.FAILED, _why(error))
+        return _end(run, runs.FAILED, _why(error, config))
     finally:
         if training is not None:
             with contextlib.suppress(OSError):  # a full disk must not take the place of the outcome
@@ -181,25 +183,40 @@ def _without_effect(config: Config) -> dict[str, str]:
     return found
 
 
-def _why(error: Exception) -> str:
+def _same_command(config: Config) -> str:
+    """What goes on with a run; with ``force`` it would be begun anew."""
+    return "the same command without force=true" if config["force"] else "the same command"
+
+
+def _why(error: Exception, config: Config) -> str:
     """The reason for run.json: of our own errors and the system's without a Python name."""
     if isinstance(error, OSError) and error.strerror:
         return (
-            f"{error.filename or 'a file'}: {error.strerror}; when that is mended, the same command "
-            "resumes from the last checkpoint"
+            f"{error.filename or 'a file'}: {error.strerror}; when that is mended, "
+            f"{_same_command(config)} resumes from the last checkpoint"
         )
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
 def _require_own(path: Path) -> None:
-    """Refuse a folder of the user's choice that holds something else than a run."""
-    if _looked_up(path.is_dir, path) and any(path.iterdir()):
+    """Refuse a folder of the user's choice that holds something else than a run, or what is left of one."""
+    if _looked_up(path.is_dir, path) and any(path.iterdir()) and not runs.was_held(path):
         try:
             runs.read_run(path)
         except RunError as error:
             raise RunError(
                 f"hydra.run.dir={path}: neither empty nor a run directory ({error}); choose another folder"
             ) from error
+
+
+def _require_same_images(path: Path, dataset: Dataset) -> None:
+    """Refuse to go on with a run on other images than it was begun with."""
+    known = _info_before(path).get("dataset_sha256")
+    if known is not None and known != dataset.sha256:
+        raise RunError(
+            f"{path}: was begun on other images (dataset_sha256 {known[:16]}, now {dataset.sha256[:16]}); "
+            "give it those again, or force=true to train it anew"
+        )
 
 
 def _already_complete(path: Path, config: Config, experiment: str | None) -> Outcome | None:
@@ -365,6 +382,20 @@ def _device_name(device: torch.device) -> str:
     return f"{device} ({name})"
 
 
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts short, and that is all: not the outcome, not a stop, no traceback."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Let go what cannot be written."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close, whatever is left unwritten."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 class _logged_to:
     """Context that sends everything ganbench logs, down to debug, into a run's log as well."""
 
@@ -373,7 +404,7 @@ class _logged_to:
 
     def __enter__(self) -> None:
         try:
-            self._handler = logging.FileHandler(self.path, encoding="utf-8")
+            self._handler = _LogFile(self.path, encoding="utf-8")
         except OSError as error:
             raise RunError(
                 f"{self.path}: cannot be written: {error.strerror}; move it away, or choose another folder"

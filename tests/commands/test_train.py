@@ -236,6 +236,20 @@ def test_a_sweep_of_which_jobs_are_refused_keeps_its_record(elsewhere: Path) -> 
     assert {"multirun.yaml", "job_0.json", "job_1.json"} <= {path.name for path in folder.iterdir()}
 
 
+def test_a_sweep_over_what_its_own_folder_is_named_by(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-m", *SMALL[:-1], "output_root=a,b", "train.steps=0"]) == 1
+    assert "2 runs, 2 not completed" in capsys.readouterr().out
+    assert main(["train", "-m", *SMALL[:-1], "output_root=a,b"]) == 0
+    assert [row[1] for row in table(capsys.readouterr().out)] == ["completed", "completed"]
+
+
+def test_a_sweep_tells_of_its_own_jobs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("-m", "hydra.sweep.dir=s", "loss.optimizer.lr=-1,-2,1e-3") == 1
+    capsys.readouterr()
+    assert train("-m", "hydra.sweep.dir=s", "seed=1") == 0
+    assert len(table(capsys.readouterr().out)) == 1
+
+
 def test_a_signal_stops_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     original = Training.advance
 

@@ -337,6 +337,7 @@ def test_a_checkpoint_of_another_configuration_is_not_used(
         ("train.epochs=2 train.batch_size=100 train.drop_last=false", 26),
         ("train.epochs=0.5 train.batch_size=100", 6),
         ("train.epochs=0.01 train.batch_size=100", 1),
+        ("train.epochs=0.28 train.batch_size=50", 7),  # of 25; the product of floats is more than 7
         ("train.epochs=2 train.batch_size=100 loss.n_critic=5", 5),
         ("train.epochs=2 train.batch_size=100 loss.n_critic=5 loss.same_batch=true", 24),
         ("train.images=640 train.batch_size=64", 10),

@@ -117,6 +117,14 @@ def test_a_stopped_process_still_holds_its_run(tmp_path: Path, plain: Config, lo
         faults.finish(child)
 
 
+def test_a_folder_of_choice_in_which_a_run_had_hardly_begun_is_used(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    RunDirectory(folder).open().close()
+    assert os.listdir(folder) == [".lock"]
+    assert main(["train", *PLAIN, f"hydra.run.dir={folder}"]) == 0
+    assert runs.read_run(folder).status == runs.COMPLETED
+
+
 def test_another_run_in_the_same_folder_is_never_taken_for_this_one(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -126,8 +126,13 @@ def test_seeds_needed_is_the_first_that_suffices() -> None:
     assert (seeds_needed(1, paired=True), seeds_needed(1, paired=False)) == (6, 4)
     for pairs, paired in itertools.product((1, 5, 15, 66), (True, False)):
         n = seeds_needed(pairs, paired)
+        assert n is not None
         assert smallest_p(n, n, paired) * pairs <= 0.05
         assert n == 3 or smallest_p(n - 1, n - 1, paired) * pairs > 0.05
+
+
+def test_no_number_of_seeds_is_enough_for_a_thousand_comparisons() -> None:
+    assert seeds_needed(1225, paired=True) is None and seeds_needed(1225, paired=False) is None
 
 
 def test_six_paired_seeds_far_apart_are_better_and_worse() -> None:

@@ -25,6 +25,8 @@ from ganbench.quick import no_garbage
 
 REFUSED = "refused"
 SWEEP_FLAGS = ("-m", "--multirun")
+SWEEP = "GANBENCH_SWEEP_FOLDER"
+"""Environment variable of a sweep's jobs: where each leaves what became of it."""
 
 RESULTS = (
     ("samples", "samples/final.png"),
@@ -80,18 +82,27 @@ class SweepSummary(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """A sweep has failed until its summary says otherwise."""
         _state["code"] = 1
-        folder = Path(config.hydra.sweep.dir)
+        folder = Path(config.hydra.sweep.dir).absolute()
         _state["made"] = [path for path in (folder, *folder.parents) if not path.exists()]
+        # To jobs in other processes, too; their own name for it may depend on what is swept.
+        os.environ[SWEEP] = str(folder)
+        for path in _results(folder):  # an earlier sweep's
+            path.unlink()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Read the run directories of the sweep's jobs and print a line each."""
-        folder = Path(config.hydra.sweep.dir)
-        jobs = sorted(folder.glob("job_*.json"), key=lambda path: int(path.stem[4:]))
+        jobs = _results(Path(os.environ[SWEEP]))
         rows = [_summary(json.loads(path.read_text(encoding="utf-8"))) for path in jobs]
         print(format_table(["run", "status", "seconds", "d_loss", "g_loss", "reason"], rows))
         failed = sum(row[1] not in (runs.COMPLETED, runs.RUNNING) for row in rows)
         print(f"{len(rows)} runs, {failed} not completed" if failed else f"{len(rows)} runs")
-        _state["code"] = 1 if failed else 0
+        _state["code"] = 1 if failed or not rows else 0
+
+
+def _results(folder: Path) -> list[Path]:
+    """What the jobs of a sweep left to tell, in their order."""
+    found = [path for path in folder.glob("job_*.json") if path.stem[4:].isdigit()]
+    return sorted(found, key=lambda path: int(path.stem[4:]))
 
 
 def _discard_sweep() -> None:
@@ -157,7 +168,7 @@ def _job(composed: DictConfig) -> None:
         elif refused:
             print(f"ganbench: {error}", file=sys.stderr)
     if sweeping:
-        target = Path(settings.sweep.dir) / f"job_{settings.job.num}.json"
+        target = Path(os.environ[SWEEP]) / f"job_{settings.job.num}.json"
         runs.atomic_write_text(target, json.dumps(result))
 
 

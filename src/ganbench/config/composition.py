@@ -121,9 +121,14 @@ def _check_overridden(composed: DictConfig, overrides: list[str]) -> None:
 
 
 def _train_keys(group: str, name: str) -> set[str]:
-    """The keys of ``train`` that a shipped file sets; none for no choice or a file of somebody's own."""
-    text = group_files(group).get(name, "") if name else ""
-    return set(OmegaConf.select(OmegaConf.create(text), "train", default={}))
+    """The keys of ``train`` that a shipped file sets, or one that it starts from.
+
+    None for no choice or a file of somebody's own.
+    """
+    node = OmegaConf.create(group_files(group).get(name, "") if name else "")
+    keys = set(OmegaConf.select(node, "train", default={}))
+    bases = [entry for entry in OmegaConf.select(node, "defaults", default=[]) if isinstance(entry, str)]
+    return keys.union(*(_train_keys(group, base) for base in bases))
 
 
 def _check_before_resolving(composed: DictConfig) -> None:

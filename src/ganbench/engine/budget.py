@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 from ganbench.config import Config
 from ganbench.data import Batches
@@ -20,7 +21,8 @@ def count_steps(config: Config, batches: Batches) -> int:
     drawn, shown = (1, loss["n_critic"]) if loss["same_batch"] else (loss["n_critic"], 1)
     per_epoch = batches.batches_per_epoch
     if train["epochs"] is not None:
-        return math.ceil(train["epochs"] * per_epoch / drawn)
+        # As it was written: 0.07 · 600 is 42, and a little more in floating point.
+        return math.ceil(Fraction(str(train["epochs"])) * per_epoch / drawn)
     size = train["batch_size"]
     images_per_epoch = per_epoch * size if train["drop_last"] else len(batches.images)
     epochs, rest = divmod(math.ceil(train["images"] / shown), images_per_epoch)

@@ -233,13 +233,14 @@ class Training:
     def state_dict(self) -> dict[str, Any]:
         """Everything the rest of the run depends on, as tensors and plain values."""
         cuda = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
+        mps = {"mps": torch.mps.get_rng_state()} if self.device.type == "mps" else {}
         return {
             "config_hash": self.config_hash,
             "step": self.step,
             "images": self.images,
             **{name: part.state_dict() for name, part in self.gan.parts().items()},
             "batches": self.batches.state_dict(),
-            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+            "random": {"cpu": torch.get_rng_state(), "cuda": cuda, **mps},
             "metrics": self._metrics.cpu(),
             "history": torch.tensor(self.history, dtype=torch.float64),
             "scores": self.scores,
@@ -279,6 +280,8 @@ class Training:
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and state["random"]["cuda"]:
             torch.cuda.set_rng_state(state["random"]["cuda"][0], self.device)
+        if self.device.type == "mps" and "mps" in state["random"]:
+            torch.mps.set_rng_state(state["random"]["mps"])
         self._metrics.copy_(state["metrics"])
         self.history = history
         self.scores = [{**record, "step": int(record["step"])} for record in state["scores"]]

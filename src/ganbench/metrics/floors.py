@@ -23,10 +23,11 @@ def floors(
 ) -> list[dict[str, Any]]:
     """Two score records: train images against test, and one half of train against the other.
 
-    ``settings.num_samples`` images a side by seeded choice (at most half the train split in the second).
-    The records are those of ``scores.json`` with ``when`` "floor" and ``floor`` naming which. Training
-    images being their own neighbours, `train_closer` is what images that the train split doesn't hold get:
-    in the first record the test images against all of train, in the second one half against the other.
+    ``settings.num_samples`` images by seeded choice against the whole test split, as generators are
+    scored; as many a side, at most half the train split, in the second. The records are those of
+    ``scores.json`` with ``when`` "floor" and ``floor`` naming which. Training images being their own
+    neighbours, `train_closer` is what images that the train split doesn't hold get: in the first record the
+    test images against all of train, in the second one half against the other.
     """
     cache = cache or Cache()
 
@@ -34,7 +35,7 @@ def floors(
         return Reference(images, extractor, dataset.name, split, settings.batch_size, cache)
 
     count, seed = settings.num_samples, settings.seed
-    train, test = chosen(dataset.train, count, seed), seen(chosen(dataset.test, count, seed), "test")
+    train, test = chosen(dataset.train, count, seed), seen(dataset.test, "test")
     first, second = (seen(half, "train") for half in halves(dataset.train, count, seed))
     return [
         _floor(TRAIN_TEST, train, test, test, seen(dataset.train, "train"), settings, extractor),

@@ -135,9 +135,9 @@ def _fill_cells(table: Table, extra: Column | None) -> None:
 def _mark(table: Table) -> None:
     """Mark the best of each column, and what seeds cannot tell from it.
 
-    A tie: the 95 % Welch interval of the difference of means holds 0. With fewer than `MIN_SEEDS` a side
-    the noise is unknown and only the best value is marked, wherever it stands. Where all are equal
-    nothing is.
+    A tie: the 95 % Welch interval of the difference of means does not lie on the worse side of 0. With
+    fewer than `MIN_SEEDS` a side the noise is unknown and only the best value is marked, wherever it
+    stands. Where all are equal nothing is.
     """
     one_machine = len(machines(table)) <= 1
     for column in COLUMNS.values():
@@ -147,20 +147,21 @@ def _mark(table: Table) -> None:
             continue
         best = (min if column.better == "lower" else max)(cells, key=lambda cell: cell.centre)
         for cell in cells:
-            if _tied(cell, best):
+            if _tied(cell, best, column.better == "lower"):
                 cell.mark = "tie"
             elif cell.centre == best.centre:
                 cell.mark = "best"
         best.mark = "best"
 
 
-def _tied(cell: Summary, best: Summary) -> bool:
+def _tied(cell: Summary, best: Summary, lower_is_better: bool) -> bool:
     if min(cell.n, best.n) < MIN_SEEDS:
         return False
     if cell.centre == best.centre:
         return True
     low, high = welch_interval(list(cell.values.values()), list(best.values.values()))
-    return low <= 0 <= high
+    # Not beyond noise worse; of medians the best may have the worse mean.
+    return low <= 0 if lower_is_better else high >= 0
 
 
 def _natural(text: str) -> tuple[int, float, str]:

@@ -132,7 +132,8 @@ def _legend(table: Table) -> list[str]:
     lines.append(f"{spread} over n seeds; ↓ lower is better, ↑ higher is better")
     marks = {cell.mark for row in table.rows for cell in row.cells.values()}
     if "best" in marks:
-        ties = "; ~ tie: within noise of the best (95 % Welch interval of the difference holds 0)"
+        interval = "95 % Welch interval of the difference not all on the worse side"
+        ties = f"; ~ tie: within noise of the best ({interval})"
         lines.append("* best" + (ties if "tie" in marks else ""))
     return lines
 

@@ -67,7 +67,7 @@ def _table_line(index: int, table: Table, row: Row) -> TidyRow:
     for name, cell in row.cells.items():
         line |= {name: cell.centre, f"{name}_low": cell.low, f"{name}_high": cell.high, f"{name}_n": cell.n}
         line[f"{name}_mark"] = cell.mark
-    line |= {"stat": table.stat, "weights": table.weights, **row.budget}
+    line |= {"stat": table.stat, "weights": table.weights, "at": str(table.at or ""), **row.budget}
     line |= {"not_counted": row.trouble, "diagnosis": row.diagnosis}
     line["reasons"] = "; ".join(f"seed {p.run.seed} {p.kind}: {p.reason}" for p in row.problems)
     if table.protocol:
@@ -94,6 +94,7 @@ def _table(table: Table) -> dict[str, Any]:
         "protocol": table.protocol.as_dict if table.protocol else None,
         "stat": table.stat,
         "weights": table.weights,
+        "at": str(table.at) if table.at else None,
         "shared": table.shared,
         "rows": [_row(row) for row in table.rows],
         "floors": [asdict(floor) for floor in table.floors],

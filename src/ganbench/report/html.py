@@ -10,6 +10,7 @@ from ganbench.report.blocks import Block, Cell, Grid, blocks
 from ganbench.report.collect import Run
 from ganbench.report.comparison import Report
 from ganbench.report.figures import Drawing
+from ganbench.report.protocol import Protocol
 from ganbench.report.table import Table
 from ganbench.report.text import clean, count, number, setting
 
@@ -193,7 +194,9 @@ def _run(run: Run) -> str:
 
 
 def _score_name(record: dict[str, object]) -> str:
-    return clean(f"score {record.get('when')}, {record.get('weights')} weights, step {record.get('step')}")
+    protocol = Protocol.of(record)
+    seen = f"{record.get('when')} by {protocol.extractor}, {protocol.split} split"
+    return clean(f"score {seen}, {record.get('weights')} weights, step {record.get('step')}")
 
 
 def _protocol(protocol: object) -> str:

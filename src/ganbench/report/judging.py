@@ -8,7 +8,8 @@ from itertools import combinations
 
 from ganbench.errors import UserError
 from ganbench.report.aggregate import row_value
-from ganbench.report.columns import COLUMNS, Column, find_column
+from ganbench.report.columns import COLUMNS, TIMING, Column, find_column
+from ganbench.report.remarks import machines
 from ganbench.report.table import Row, Table
 from ganbench.report.text import clean, listed
 from ganbench.report.verdicts import ALPHA, judge_pairs, seeds_needed
@@ -42,6 +43,9 @@ def add_verdicts(tables: Sequence[Table], question: Question, asked: bool = True
         raise UserError(f"--baseline {clean(question.baseline)}: no such row; rows: {listed(labels, 20)}")
     for table, baseline in zip(tables, baselines, strict=True):
         table.by = column
+        if column.name in TIMING and len(machines(table)) > 1:
+            table.verdict_notes = ["times of different machines are not compared"]
+            continue
         values: dict[str, Mapping[int, float]] = {
             row.label: row.cells[column.name].values for row in table.rows if column.name in row.cells
         }
@@ -102,9 +106,8 @@ def _out_of_reach(table: Table, question: Question) -> list[str]:
         for a, b, paired, least in sizes[:4]
     )
     paired, unpaired = seeds_needed(len(tested), True), seeds_needed(len(tested), False)
-    ways = [
-        f"seeds a side for a verdict from {len(tested)} comparisons: {paired} paired, {unpaired} unpaired"
-    ]
+    needed = f"{paired} paired, {unpaired} unpaired" if paired and unpaired else "no number of them is enough"
+    ways = [f"seeds a side for a verdict from {len(tested)} comparisons: {needed}"]
     if not question.baseline and len(tested) > 1:
         ways.append("--baseline makes fewer comparisons")
     if any(verdict.paired for verdict in stuck):

@@ -160,7 +160,7 @@ def reported(run: Run, weights: str) -> dict[Protocol, Pick]:
     for record in run.records:
         if record.get("when") not in ("final", "evaluate") or record.get("weights", "last") != weights:
             continue
-        if weights == "last" and _is_past(record, run):
+        if _is_past(record, run):
             continue
         protocol = Protocol.of(record)
         held = newest.get(protocol)
@@ -171,8 +171,14 @@ def reported(run: Run, weights: str) -> dict[Protocol, Pick]:
 
 def _is_past(record: JsonObject, run: Run) -> bool:
     """Whether the run went on after a score of `ganbench evaluate`, which is of older weights then."""
-    step, done = finite(record.get("step")), run.measured("steps_done")
-    return record.get("when") == "evaluate" and step is not None and done is not None and step < done
+    if record.get("when") != "evaluate":
+        return False
+    step = finite(record.get("step"))
+    if record.get("weights") == "best":  # the best at the end may be those of any step
+        finals = [r for r in run.records if (r.get("when"), r.get("weights")) == ("final", "best")]
+        return bool(finals) and step not in [finite(final.get("step")) for final in finals]
+    done = run.measured("steps_done")
+    return step is not None and done is not None and step < done
 
 
 def at_budget(run: Run, budget: Budget) -> dict[Protocol, Pick]:

@@ -123,6 +123,8 @@ def remark_other_judge(table: Table, tables: Sequence[Table]) -> None:
     """Say whether the order by the chosen column is the same for both judges."""
     if table.protocol is None or table.by is None or table.protocol.extractor != "judge":
         return
+    if not table.by.key:  # training time, which no judge sees
+        return
     name = table.by.name
     for other in tables:
         if other.protocol is None or other.protocol.extractor != "judge_b":

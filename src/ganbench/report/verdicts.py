@@ -174,10 +174,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def seeds_needed(comparisons: int, paired: bool, alpha: float = ALPHA) -> int:
-    """Least number of seeds a side with which one of `comparisons` could reach `alpha` after Holm."""
+def seeds_needed(comparisons: int, paired: bool, alpha: float = ALPHA) -> int | None:
+    """Least number of seeds a side with which one of `comparisons` could reach `alpha` after Holm.
+
+    None where no number is: drawn rearrangements bound p from below.
+    """
     n = MIN_SEEDS
-    while smallest_p(n, n, paired) * comparisons > alpha and n < 1000:
+    while smallest_p(n, n, paired) * comparisons > alpha:
+        if arrangements(n, n, paired) > MAX_EXACT:
+            return None
         n += 1
     return n
 

@@ -22,7 +22,7 @@ from ganbench.runs.layout import (
     SCHEMA,
     STATUSES,
 )
-from ganbench.runs.lock import RunHeldError, holder
+from ganbench.runs.lock import RunHeldError, holder, was_held
 from ganbench.runs.reading import NewerSchemaError, confined
 from ganbench.runs.record import RunRecord, find_runs, read_run, read_scores
 
@@ -54,5 +54,6 @@ __all__ = [
     "read_history",
     "read_run",
     "read_scores",
+    "was_held",
     "without_nan",
 ]

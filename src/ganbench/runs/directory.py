@@ -18,7 +18,7 @@ from ganbench.errors import RunError
 from ganbench.runs.atomic import atomic_write_bytes, atomic_write_text, make_folders
 from ganbench.runs.history import history_csv
 from ganbench.runs.layout import CHECKPOINT, OWN_FILES, OWN_FOLDERS, PREVIOUS_CHECKPOINT
-from ganbench.runs.lock import take_lock
+from ganbench.runs.lock import is_ours, take_lock
 from ganbench.runs.reading import NewerSchemaError, confined
 from ganbench.runs.record import read_run
 
@@ -52,7 +52,7 @@ class RunDirectory:
             raise self._unwritable(error) from error
         try:
             take_lock(self._lock, self.path)
-            self._refuse_foreign(os.read(self._lock, 200).startswith(b"process "))
+            self._refuse_foreign(is_ours(os.read(self._lock, 200)))
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"process {os.getpid()} on host {socket.gethostname()}".encode(), 0)
         except OSError as error:
@@ -83,7 +83,8 @@ class RunDirectory:
     def clear(self) -> None:
         """Delete what an earlier run left here, and nothing else."""
         self.sweep_temporaries()
-        for pattern in OWN_FILES:
+        # Killed in between, it must leave neither a record of a whole run nor a checkpoint to go on from.
+        for pattern in ("run.json", CHECKPOINT, PREVIOUS_CHECKPOINT, *OWN_FILES):
             for path in self.path.glob(pattern):
                 if path.is_file() or path.is_symlink():
                     path.unlink()

@@ -31,6 +31,25 @@ def holder(folder: Path) -> str | None:
     return None
 
 
+def was_held(folder: Path) -> bool:
+    """Whether a process of ganbench's has worked in the folder, as its lock file then says."""
+    try:
+        descriptor = os.open(folder / ".lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return is_ours(os.read(descriptor, 200))
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def is_ours(said: bytes) -> bool:
+    """Whether this is what ganbench writes into a lock file."""
+    return said.startswith(b"process ")
+
+
 def take_lock(descriptor: int, folder: Path) -> None:
     """Lock the open lock file of a run directory for writing.
 

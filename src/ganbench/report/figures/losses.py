@@ -24,9 +24,9 @@ SCALE_RATIO = 4
 """When one loss ranges this much wider than the other, the generator gets an axis of its own."""
 
 CAPTION = (
-    "Discriminator solid blue, generator dashed orange, smoothed from 40 rows on; the raw curve of the first "
-    "seed is faint. Every panel has its own scale: losses of different strategies cannot be compared. An "
-    "orange right axis belongs to the generator alone."
+    "Discriminator solid blue, generator dashed orange, smoothed from 40 rows on, of at most five seeds; "
+    "the raw curve of the first is faint. Every panel has its own scale: losses of different strategies "
+    "cannot be compared. An orange right axis belongs to the generator alone."
 )
 
 _MARGINS = style.Margins(left=0.5, right=0.5, bottom=0.5, across=0.75, down=0.55)
@@ -59,7 +59,8 @@ def _read(run: Run) -> tuple[Curve, Curve, Curve] | None:
     if not rows or not np.isfinite(columns[1]).any():
         return None
     stride = -(-len(rows) // MAX_POINTS)
-    step, d_loss, g_loss = (column[: len(rows) // stride * stride].reshape(-1, stride) for column in columns)
+    odd = len(rows) % stride  # left out at the start: what ends a run is at its end
+    step, d_loss, g_loss = (column[odd:].reshape(-1, stride) for column in columns)
     return step[:, -1], d_loss.mean(axis=1), g_loss.mean(axis=1)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ganbench.report.figures import style
+from ganbench.report.remarks import machines
 from ganbench.report.table import Row, Table
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def _scaled(row: Row, table: Table) -> dict[str, float]:
     """The recipe's values on each axis, 0 to 1; an axis it has no value for is left out."""
     measured: list[str] = [name for name in ("precision", "recall", "consistency") if name in row.cells]
     values: dict[str, float] = {name: row.cells[name].centre for name in measured}
-    for axis, name in (("quality", "fid"), ("speed", "seconds")):
+    speed = [("speed", "seconds")] if len(machines(table)) <= 1 else []  # of one machine only
+    for axis, name in (("quality", "fid"), *speed):
         lowest = min((other.cells[name].centre for other in table.rows if name in other.cells), default=0.0)
         if name in row.cells and row.cells[name].centre > 0 and lowest > 0:
             values[axis] = lowest / row.cells[name].centre
