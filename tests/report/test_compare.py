@@ -11,9 +11,11 @@ import pytest
 import synthetic_runs as synthetic
 
 from ganbench.errors import UserError
+from ganbench.report.aggregate import _tied
 from ganbench.report.blocks import blocks, problem_lines, summary_text
 from ganbench.report.columns import COLUMNS
 from ganbench.report.comparison import Options, Report, compare
+from ganbench.report.figures import radar
 from ganbench.report.protocol import Budget
 from ganbench.report.render import to_text
 from ganbench.report.table import Row, summarise
@@ -436,6 +438,39 @@ def test_times_of_different_machines_are_not_ranked(root: Path) -> None:
     assert {r.cells["seconds"].mark for r in table.rows} == {""}
     (note,) = [note for note in table.notes if "different machines" in note]
     assert "cuda of elsewhere" in note and "of vm (cores 2, threads 1)" in note
+    (table,) = compared(root, by="seconds", test=True).tables
+    assert (table.verdicts, table.verdict_notes) == ([], ["times of different machines are not compared"])
+    assert all("speed" not in radar._scaled(r, table) for r in table.rows)
+
+
+def test_the_judges_are_not_asked_about_times(root: Path) -> None:
+    for loss in ("bce", "hinge"):
+        synthetic.completed(root, loss=loss, extractors=("judge", "judge_b"))
+    assert not any("under judge" in note for note in compared(root, by="seconds").tables[0].notes)
+
+
+@pytest.mark.parametrize("better, mark", [("fid", "tie"), ("is", "")])
+def test_a_better_mean_than_that_of_the_best_median_is_no_loss(root: Path, better: str, mark: str) -> None:
+    """Seeds of two kinds: the median is the best, the mean is far from it."""
+    low = [10, 10.1, 9.9, 10, 10.05, 60, 61, 59, 60]
+    for seed, value in enumerate(low):
+        synthetic.completed(root, loss="bce", seed=seed, fid=value, training=False)
+        synthetic.completed(root, loss="hinge", seed=seed, fid=10.5 + 0.01 * seed, training=False)
+    cells = {r.label: r.cells["fid"] for r in compared(root).tables[0].rows}
+    assert cells["bce"].mark == "best"
+    assert _tied(cells["hinge"], cells["bce"], better == "fid") == (mark == "tie")
+
+
+@pytest.mark.parametrize("weights", ["ema", "best"])
+def test_a_score_of_earlier_averaged_or_best_weights_is_past(root: Path, weights: str) -> None:
+    path = synthetic.completed(root, fid=5.0)
+    halfway = synthetic.record(3.0, "evaluate", weights, step=1000, num_generated=500)
+    final = synthetic.record(4.0, "final", weights, step=2000)
+    set_scores(path, [halfway, final])
+    (table,) = compared(root, weights=weights).tables
+    assert table.rows[0].cells["fid"].values == {0: 4.0}
+    set_scores(path, [{**halfway, "step": 2000}, final])
+    assert len(compared(root, weights=weights).tables) == 2
 
 
 def test_a_score_of_older_weights_is_not_one_of_the_last(root: Path) -> None:
