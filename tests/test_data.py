@@ -310,6 +310,10 @@ def made_up(images: Tensor, labels: Tensor) -> Any:
     return lambda root: (images, labels, images, labels)
 
 
+MINE = {
+    "name": "mine", "channels": 1, "image_size": 8, "num_classes": 4,
+    "source": {"_target_": "ganbench.data.digits_dataset"},
+}  # fmt: skip
 IMAGES, LABELS = torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.arange(4)
 
 
@@ -331,21 +335,13 @@ def test_a_source_that_returns_something_else(
     images: Tensor, labels: Tensor, complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ganbench.data.digits_dataset", made_up(images, labels))
-    settings = {
-        "name": "mine", "channels": 1, "image_size": 8, "num_classes": 4,
-        "source": {"_target_": "ganbench.data.digits_dataset"},
-    }  # fmt: skip
     with pytest.raises(DataError, match=f"dataset.source of mine, train split.*{complaint}"):
-        build_dataset(settings)
+        build_dataset(MINE)
 
 
 def test_images_of_other_proportions_become_squares(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ganbench.data.digits_dataset", made_up(IMAGES[:, :, :6], LABELS))
-    settings = {
-        "name": "mine", "channels": 1, "image_size": 8, "num_classes": 4,
-        "source": {"_target_": "ganbench.data.digits_dataset"},
-    }  # fmt: skip
-    assert build_dataset(settings).train.images.shape == (4, 1, 8, 8)
+    assert build_dataset(MINE).train.images.shape == (4, 1, 8, 8)
 
 
 # --- conversion -------------------------------------------------------------------------------------

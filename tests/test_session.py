@@ -245,9 +245,7 @@ def test_a_failure_is_recorded_with_its_reason(configure: Any, monkeypatch: pyte
     assert train_run(config).status == runs.COMPLETED
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_so(number: int, configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = configure("loss=bce")
+def stop_in_the_first_step(monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGTERM) -> None:
     original = Training.advance
 
     def advance(self: Training) -> None:
@@ -255,6 +253,12 @@ def test_an_interrupted_run_says_so(number: int, configure: Any, monkeypatch: py
         original(self)
 
     monkeypatch.setattr(Training, "advance", advance)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_so(number: int, configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configure("loss=bce")
+    stop_in_the_first_step(monkeypatch, number)
     with pytest.raises(Interrupted):
         train_run(config)
     record = read_run(run_path(config))
@@ -266,14 +270,8 @@ def test_an_interrupted_run_says_so(number: int, configure: Any, monkeypatch: py
 def test_a_run_begun_with_force_is_resumed_without_it(
     configure: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    original = Training.advance
-
-    def advance(self: Training) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        original(self)
-
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(Training, "advance", advance)
+        stop_in_the_first_step(patch)
         train_run(configure("loss=bce", "force=true"))
     assert "; the same command without force=true resumes it" in caplog.text
     outcome = train_run(configure("loss=bce"))
@@ -283,14 +281,8 @@ def test_a_run_begun_with_force_is_resumed_without_it(
 def test_a_run_is_not_resumed_on_other_images(
     configure: Any, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Training.advance
-
-    def advance(self: Training) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        original(self)
-
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(Training, "advance", advance)
+        stop_in_the_first_step(patch)
         train_run(configure("loss=bce"))
     before = (run_path(configure("loss=bce")) / "run.json").read_bytes()
     turned = Dataset("digits", Split(digits.train.images.flip(3), digits.train.labels), digits.test, 10)
@@ -305,7 +297,7 @@ def test_a_log_on_a_full_disk_changes_no_outcome(tmp_path: Path, capsys: pytest.
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     (tmp_path / "train.log").symlink_to("/dev/full")
-    with pytest.raises(Interrupted), session._logged_to(tmp_path / "train.log"):
+    with pytest.raises(Interrupted), runs.logged_to(tmp_path / "train.log"):
         logging.getLogger("ganbench.test").error("a line")
         raise Interrupted(signal.SIGTERM)
     assert "Logging error" not in capsys.readouterr().err

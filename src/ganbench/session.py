@@ -10,7 +10,6 @@ import logging
 import os
 import platform
 import socket
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -106,7 +105,7 @@ def train_run(
         if config["force"]:
             run.clear()
         _require_same_images(path, dataset)
-        with _logged_to(path / "train.log"), StopSignals() as stop:
+        with runs.logged_to(path / "train.log"), StopSignals() as stop:
             begin = partial(_begin, run, config, dataset, device, records or {}, experiment)
             return _train(run, config, dataset, device, scorer, stop, begin)
     finally:
@@ -380,42 +379,3 @@ def _info_before(path: Path) -> dict[str, Any]:
 def _device_name(device: torch.device) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return f"{device} ({name})"
-
-
-class _LogFile(logging.FileHandler):
-    """A log that a full disk cuts short, and that is all: not the outcome, not a stop, no traceback."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Let go what cannot be written."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handleError(record)
-
-    def close(self) -> None:
-        """Close, whatever is left unwritten."""
-        with contextlib.suppress(OSError):
-            super().close()
-
-
-class _logged_to:
-    """Context that sends everything ganbench logs, down to debug, into a run's log as well."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        try:
-            self._handler = _LogFile(self.path, encoding="utf-8")
-        except OSError as error:
-            raise RunError(
-                f"{self.path}: cannot be written: {error.strerror}; move it away, or choose another folder"
-            ) from error
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        self._logger = logging.getLogger("ganbench")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.DEBUG)
-        self._logger.addHandler(self._handler)
-
-    def __exit__(self, *exception: object) -> None:
-        self._logger.removeHandler(self._handler)
-        self._logger.setLevel(self._level)
-        self._handler.close()

@@ -23,6 +23,7 @@ from ganbench.runs.layout import (
     STATUSES,
 )
 from ganbench.runs.lock import RunHeldError, holder, was_held
+from ganbench.runs.log import logged_to
 from ganbench.runs.reading import NewerSchemaError, confined
 from ganbench.runs.record import RunRecord, find_runs, read_run, read_scores
 
@@ -51,6 +52,7 @@ __all__ = [
     "confined",
     "find_runs",
     "holder",
+    "logged_to",
     "read_history",
     "read_run",
     "read_scores",
