@@ -233,6 +233,26 @@ def test_a_failed_download_keeps_the_folders_that_were_there(tmp_path: Path, no_
     assert (tmp_path / "MNIST").is_dir() and not list((tmp_path / "MNIST").iterdir())
 
 
+def test_a_download_shows_whole_files_only(
+    small_mnist: tuple[Path, list[Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, arrays = small_mnist
+    root = source / "new"
+
+    def fetch(folder: str, download: bool) -> None:
+        assert download and not list((root / "MNIST" / "raw").iterdir())
+        shutil.copytree(source / "MNIST", Path(folder) / "MNIST")
+        (Path(folder) / "MNIST" / "raw" / f"{FILES[0]}.gz").touch()
+
+    monkeypatch.setattr(datasets, "MNIST", fetch)
+    raw = source / "MNIST" / "raw"
+    files = {name: hashlib.sha256((raw / name).read_bytes()).hexdigest() for name in FILES}
+    read = torchvision_dataset(root, "MNIST", files)
+    assert torch.equal(read[0].flatten(), arrays[0].flatten())
+    assert os.listdir(root) == ["MNIST"]
+    assert sorted(os.listdir(root / "MNIST" / "raw")) == sorted(FILES)
+
+
 @pytest.fixture
 def copied(real_data: Path, tmp_path: Path) -> Path:
     """A folder with links to MNIST's files, to be damaged one by one."""

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -235,12 +236,19 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def _download(class_name: str, root: Path, folder: Path, missing: list[str]) -> None:
+    """Fetch into a folder beside it and move whole files, as other jobs may fetch or read the same ones."""
     from torchvision import datasets
 
     existed = [path for path in (root, folder.parent, folder) if path.exists()]
     try:
-        with socket_timeout(DOWNLOAD_TIMEOUT_SECONDS):
-            getattr(datasets, class_name)(str(root), download=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            TemporaryDirectory(dir=root, prefix=".download-") as fresh,
+            socket_timeout(DOWNLOAD_TIMEOUT_SECONDS),
+        ):
+            getattr(datasets, class_name)(fresh, download=True)
+            for name in missing:
+                os.replace(Path(fresh, class_name, "raw", name), folder / name)
     except (OSError, RuntimeError) as error:
         for path in (folder, folder.parent, root):
             if path not in existed and path.is_dir() and not any(path.iterdir()):

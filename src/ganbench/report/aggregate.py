@@ -78,9 +78,12 @@ def _row(
     for run in row.runs:
         pick = picks[run].get(protocol) if protocol else None
         trouble = _problem(run, pick, table)
-        if trouble:
+        if trouble and pick and table.at:
+            table.notes.append(f"{run.path} counts, though its status is {trouble.kind} ({trouble.reason})")
+        elif trouble:
             row.problems.append(trouble)
-        if pick is None or (trouble and not table.at):
+            continue
+        if pick is None:
             continue
         held = row.picks.get(run.seed)
         newer = held is None or _finished(run) >= _finished(held.run)
