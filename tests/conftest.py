@@ -7,8 +7,10 @@ import json
 import logging
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,8 +47,10 @@ def loaded(settings: str) -> Dataset:
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Undo what a command changes in the process: arguments, environment, log handlers, threads."""
+    # The user's own cache would be written to, and could answer for code that has changed since.
+    monkeypatch.setenv("GANBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
@@ -144,6 +148,33 @@ def gan_of(configure: Configure) -> Callable[..., GAN]:
 def loss_of(configure: Configure) -> Callable[..., Any]:
     """A function from a loss's name and overrides to the strategy they configure."""
     return lambda name, *overrides: build_loss(configure(f"loss={name}", *overrides))
+
+
+@contextmanager
+def _as_nobody() -> Iterator[None]:
+    if os.geteuid() != 0:  # a user has no more rights than the modes give
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def without_rights(tmp_path: Path) -> Iterator[Callable[[], Any]]:
+    """A context without root's right to everything, in which `tmp_path` can be reached all the same."""
+    before: dict[Path, int] = {}
+    if os.geteuid() == 0:
+        for folder in (tmp_path, *tmp_path.parents):
+            mode = stat.S_IMODE(folder.stat().st_mode)
+            if mode & 0o055 != 0o055:
+                before[folder] = mode
+                folder.chmod(mode | 0o055)
+    yield _as_nobody
+    for folder, mode in before.items():
+        folder.chmod(mode)
 
 
 @pytest.fixture(scope="session")

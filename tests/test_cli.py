@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import resource
 import subprocess
@@ -146,6 +145,14 @@ def test_errors_become_one_line_and_a_code(
     assert capsys.readouterr().err == text
 
 
+def test_nothing_of_a_strangers_text_acts_on_the_terminal(
+    raising: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(UserError("config.yaml: a\x1b[2Jb\nc\x07"))
+    assert main(["train"]) == 2
+    assert capsys.readouterr().err == "ganbench: config.yaml: a\ufffd[2Jb c\ufffd\n"
+
+
 @pytest.mark.parametrize("error", [UserError("mine"), ValueError("yours")])
 @pytest.mark.parametrize("argv", [["--debug", "train"], ["train", "--debug"]])
 def test_debug_shows_the_traceback(error: Exception, argv: list[str], raising: Any) -> None:
@@ -154,10 +161,36 @@ def test_debug_shows_the_traceback(error: Exception, argv: list[str], raising: A
         main(argv)
 
 
-def test_a_closed_pipe_is_no_traceback(raising: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    raising(BrokenPipeError())
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert main(["train"]) == 1
+def printed_to(output: int, argv: list[str], unbuffered: str) -> tuple[int, str]:
+    """Exit code and stderr of the command with its stdout there."""
+    command = [sys.executable, "-m", "ganbench", *argv]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, env=environment)
+    return done.returncode, done.stderr
+
+
+PRINTING = pytest.mark.parametrize("argv", [["--help"], ["list", "--help"], ["list"]], ids=" ".join)
+
+
+@PRINTING
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_a_closed_pipe_is_no_traceback(argv: list[str], unbuffered: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        code, said = printed_to(writing, argv, unbuffered)
+    finally:
+        os.close(writing)
+    assert said == ""
+    assert code == 1 or (unbuffered and argv == ["list", "--help"])  # argparse ignores what it cannot print
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@PRINTING
+def test_a_full_disk_behind_the_output_is_one_line(argv: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        code, said = printed_to(full.fileno(), argv, "")
+    assert (code, said) == (1, "ganbench: standard output: No space left on device\n")
 
 
 # --- bad input to train, as a user types it ---------------------------------------------------------

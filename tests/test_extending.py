@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,18 +56,40 @@ def test_options_may_stand_anywhere(
     assert read_run(path).info["name"]["loss"] == "exponential"
 
 
-@pytest.fixture
-def mine(tmp_path: Path) -> Path:
-    """The folder that docs/extending.md builds: each code block that begins with its path."""
-    text = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
+@pytest.fixture(autouse=True)
+def fresh_modules() -> Iterator[None]:
+    """Pages name their modules alike: each test imports its own."""
+    yield
+    for name in ("margin_loss", "tiny_model", "stripes", "my_losses", "fancy"):
+        sys.modules.pop(name, None)
+
+
+def build(page: str, folder: Path) -> Path:
+    """The folder that a page builds: each code block that begins with its path."""
+    text = (Path(__file__).parents[1] / page).read_text()
     for name, content in re.findall(r"```\w+\n# (mine/[\w./]+)\n(.*?)```", text, flags=re.DOTALL):
-        path = tmp_path / name
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    return tmp_path / "mine"
+    return folder / "mine"
 
 
-def test_the_page_trains_word_for_word(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    return build("docs/extending.md", tmp_path)
+
+
+def test_the_readmes_loss_trains_word_for_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build("README.md", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--config-dir", "mine", "loss=margin", *SMALL]) == 0
+    (path,) = find_runs("outputs")
+    assert path.parts[1:4] == ("digits", "mlp", "margin")
+
+
+def test_the_page_trains_word_for_word(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(mine.parent)
     small = ["train.steps=2", "train.batch_size=4", "eval.enabled=false"]
     chosen = ["loss=margin", "model=tiny", "dataset=stripes"]
@@ -74,6 +97,10 @@ def test_the_page_trains_word_for_word(mine: Path, monkeypatch: pytest.MonkeyPat
     (path,) = find_runs("outputs")
     assert path.parts[1:4] == ("stripes", "tiny", "margin")
     assert read_run(path).info["steps_done"] == 2
+    assert main(["sample", str(path), "--out", "x.png"]) == 2
+    assert "--trust" in capsys.readouterr().err and not Path("x.png").exists()
+    assert main(["sample", str(path), "--out", "x.png", "--trust"]) == 0
+    assert Path("x.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_loss_may_have_fields_of_any_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
+import pytest
 import safetensors
 import safetensors.torch
 import torch
 from torch import nn
 
-from ganbench.generator import pack
+from ganbench.generator import load_generator, pack
+from ganbench.session import train_run
 
 
 def test_equal_weights_are_equal_files() -> None:
@@ -28,3 +32,25 @@ def test_equal_weights_are_equal_files() -> None:
 def test_any_name_is_kept() -> None:
     network = nn.ModuleDict({'ä"ö': nn.Linear(1, 1)})
     assert safetensors.torch.load(pack(network, 1, 2)).keys() == network.state_dict().keys()
+
+
+NEEDS_VALUES = """
+import torch
+from ganbench.models.mlp import Generator
+
+class Mine(Generator):
+    def __init__(self, **keywords):
+        super().__init__(**keywords)
+        self.rates = torch.linspace(0, 0.1, 4).tolist()
+"""
+
+
+def test_a_trusted_generator_may_need_values_in_its_constructor(
+    configure: Any, cached_data: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needs_values.py").write_text(NEEDS_VALUES)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = configure("model=mlp")
+    config["model"]["generator"]["_target_"] = "needs_values.Mine"
+    path = train_run(config).path
+    assert load_generator(path, trust=True).sample(2).shape == (2, 1, 28, 28)

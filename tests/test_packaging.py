@@ -109,6 +109,6 @@ def test_wheel_works_in_another_folder(installed: Path, tmp_path: Path) -> None:
         "print(ganbench.__file__, ganbench.conf.__file__, sep='\\n');"
         "print(c.run_name(c.compose(['loss=wgan_gp', 'model=cgan', '+experiment=demo'])))"
     )
-    lines = run(sys.executable, "-P", "-c", code, cwd=tmp_path, PYTHONPATH=str(installed)).splitlines()
+    lines = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(installed)).splitlines()
     assert [Path(line).is_relative_to(installed) for line in lines[:2]] == [True, True]
     assert lines[2].startswith("digits/cgan/")

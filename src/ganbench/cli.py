@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -37,7 +38,23 @@ def main(argv: list[str] | None = None) -> int:
     """Run one sub-command; its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        try:
+            return dispatch([argument for argument in arguments if argument != "--debug"], debug)
+        finally:
+            print(end="", flush=True)  # at exit a failure to write could only be told by a traceback
+    except BrokenPipeError:  # the reader of a pipe (`| head`) has gone
+        code = 1
+    except OSError as error:
+        if debug:
+            raise
+        code = fail(f"standard output: {error.strerror}", code=1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to be written
+    return code
+
+
+def dispatch(arguments: list[str], debug: bool) -> int:
+    """Print help, or run the sub-command that `arguments` begin with; the exit code."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0 if arguments else 2
@@ -65,9 +82,7 @@ def guarded(name: str, arguments: list[str], debug: bool) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of a pipe (`| head`) has gone; nothing more can be said to it.
-        sys.stderr.close()
-        return 1
+        raise  # the output's, for `main`
     except Exception as error:
         if debug:
             raise
@@ -82,6 +97,7 @@ def usage() -> str:
 
 
 def fail(reason: str, code: int = 2) -> int:
-    """Say why on one line of stderr; the exit code."""
-    print("ganbench: " + " ".join(reason.split()), file=sys.stderr)
+    """Say why on one line of stderr, without control characters of somebody else's; the exit code."""
+    text = "".join(char if char.isprintable() else "\ufffd" for char in " ".join(reason.split()))
+    print(f"ganbench: {text}", file=sys.stderr)
     return code

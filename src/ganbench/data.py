@@ -10,6 +10,7 @@ import hashlib
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -156,6 +157,7 @@ def build_dataset(settings: dict[str, Any], root: str | Path | None = None) -> D
         raw = instantiate(settings["source"], root=folder)
     except OSError as error:
         raise DataError(f"dataset.name={settings['name']}: cannot read {folder}: {error}") from error
+    _require_tensors(raw, settings["name"])
     dataset = Dataset(settings["name"], Split(raw[0], raw[1]), Split(raw[2], raw[3]), settings["num_classes"])
     _check(dataset, settings)  # before it is resized, which would make bytes of anything
     size = settings["image_size"]
@@ -249,7 +251,7 @@ def _download(class_name: str, root: Path, folder: Path, missing: list[str]) -> 
             getattr(datasets, class_name)(fresh, download=True)
             for name in missing:
                 os.replace(Path(fresh, class_name, "raw", name), folder / name)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         for path in (folder, folder.parent, root):
             if path not in existed and path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
@@ -317,12 +319,22 @@ def resize(images: Tensor, size: int) -> Tensor:
     return resized.round().clamp(0, 255).to(torch.uint8)
 
 
+def _require_tensors(raw: Any, name: str) -> None:
+    kinds = [type(part).__name__ for part in raw] if isinstance(raw, (tuple, list)) else type(raw).__name__
+    if len(kinds) != 4 or not all(isinstance(part, Tensor) for part in raw):
+        raise DataError(
+            f"dataset.source of {name}: must return four tensors (images and labels of the train split, then "
+            f"of the test split), returned {kinds}; torch.from_numpy makes tensors of arrays"
+        )
+
+
 def _check(dataset: Dataset, settings: dict[str, Any]) -> None:
     for name, split in (("train", dataset.train), ("test", dataset.test)):
         where = f"dataset.source of {dataset.name}, {name} split"
         images, labels = split.images, split.labels
         if images.dtype != torch.uint8 or images.ndim != 4:
-            raise DataError(f"{where}: images must be uint8 N×C×H×W, got {images.dtype} {images.shape}")
+            found = f"{images.dtype} {tuple(images.shape)}"
+            raise DataError(f"{where}: images must be uint8 N×C×H×W, got {found}")
         if images.shape[1] != settings["channels"]:
             raise DataError(
                 f"{where}: dataset.channels={settings['channels']}, the images have {images.shape[1]}"
@@ -330,9 +342,10 @@ def _check(dataset: Dataset, settings: dict[str, Any]) -> None:
         if not len(images):
             raise DataError(f"{where}: has no images")
         if labels.dtype != torch.int64 or labels.shape != (len(images),):
-            raise DataError(f"{where}: labels must be int64 of shape ({len(images)},)")
+            found = f"{labels.dtype} {tuple(labels.shape)}"
+            raise DataError(f"{where}: labels must be int64 of shape ({len(images)},), got {found}")
         if not 0 <= int(labels.min()) <= int(labels.max()) < dataset.num_classes:
             raise DataError(
                 f"{where}: labels must lie in 0..{dataset.num_classes - 1} "
-                f"(dataset.num_classes={dataset.num_classes})"
+                f"(dataset.num_classes={dataset.num_classes}), are {int(labels.min())}..{int(labels.max())}"
             )

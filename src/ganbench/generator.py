@@ -19,7 +19,6 @@ from ganbench.metrics.sampling import generate
 from ganbench.models.weightless import without_weights
 from ganbench.runs import CHECKPOINT, GENERATOR, PREVIOUS_CHECKPOINT, RunRecord, confined, read_run
 
-WEIGHTS = ("last", "best", "ema")
 MOST = 1_000_000  # latents or classes that a run directory may claim
 SAMPLED_AT_ONCE = 500
 
@@ -59,17 +58,19 @@ def load_generator(
         ConfigError: the configuration names code outside ganbench, and `trust` is off.
     """
     record = run if isinstance(run, RunRecord) else read_run(run)
-    if weights not in WEIGHTS:
-        raise RunError(f"weights={weights}: must be one of {', '.join(WEIGHTS)}")
+    if weights not in GENERATOR:
+        raise RunError(f"weights={weights}: must be one of {', '.join(GENERATOR)}")
     model = _model(record)
     if not trust:
         _require_own_model(model["generator"])
     found = _exported(record, weights) or _from_checkpoint(record, weights)
     state = found.pop("state")
     try:
-        # First without memory: sizes in a foreign config.yaml may be anything.
-        with without_weights():
-            _require_shapes(instantiate(model["generator"]), state)
+        # First without memory: sizes in a foreign config.yaml may be anything. Trusted code of somebody's own
+        # may need values in its constructor, where there are none then.
+        if _is_own_model(model["generator"]):
+            with without_weights():
+                _require_shapes(instantiate(model["generator"]), state)
         network = instantiate(model["generator"])
         network.load_state_dict(state)
     except (RuntimeError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as error:
@@ -131,8 +132,12 @@ def _model(record: RunRecord) -> dict[str, Any]:
 def _require_own_model(node: dict[str, Any]) -> None:
     """Refuse code outside ganbench, and code of ganbench that is no model: a dataset may download."""
     require_trusted(node)
-    if not str(node["_target_"]).startswith("ganbench.models."):
+    if not _is_own_model(node):
         raise ConfigError(f"_target_={node['_target_']!r}: model.generator must name one of ganbench.models")
+
+
+def _is_own_model(node: dict[str, Any]) -> bool:
+    return str(node["_target_"]).startswith("ganbench.models.")
 
 
 def _require_shapes(network: Any, state: dict[str, Tensor]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import re
+import resource
+import sys
 
 import torch
 
@@ -71,8 +73,5 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: the device allocator's peak on CUDA, else the process's largest resident size."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    import resource
-    import sys
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)

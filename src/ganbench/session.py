@@ -199,7 +199,7 @@ def _why(error: Exception, config: Config) -> str:
 
 def _require_own(path: Path) -> None:
     """Refuse a folder of the user's choice that holds something else than a run, or what is left of one."""
-    if _looked_up(path.is_dir, path) and any(path.iterdir()) and not runs.was_held(path):
+    if _looked_up(lambda: path.is_dir() and any(path.iterdir()), path) and not runs.was_held(path):
         try:
             runs.read_run(path)
         except RunError as error:
@@ -231,7 +231,7 @@ def _already_complete(path: Path, config: Config, experiment: str | None) -> Out
     except NewerSchemaError:
         raise
     except RunError as error:
-        log.warning("%s; training it anew", error)
+        log.warning("%s; what is left of it is used", error)
         return None
     if config["force"]:
         return None

@@ -13,11 +13,6 @@ from ganbench.session import train_run
 FAST = ("eval.num_samples=40", "eval.kid_subset_size=20", "eval.kid_subsets=2", "eval.per_class=4")
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("GANBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 def test_a_record_is_appended(run_of, capsys):
     run = run_of("model=cgan")
     assert main(["evaluate", str(run), *FAST]) == 0
@@ -34,6 +29,13 @@ def test_a_record_is_appended(run_of, capsys):
     output = capsys.readouterr().out
     assert f"{run}  last weights, step 3" in output
     assert "40 images against 500 of digits test" in output
+
+
+def test_a_run_named_twice_is_scored_once(run_of, tmp_path, monkeypatch):
+    run = run_of("model=mlp")
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "outputs", str(run), *FAST]) == 0
+    assert len(runs.read_scores(run)) == 1
 
 
 def test_the_score_is_that_of_training(run_of):

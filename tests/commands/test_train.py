@@ -70,6 +70,26 @@ def test_one_run(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_a_run_ends_with_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("model=cgan", "loss=lsgan") == 0
+    (path,) = find_runs("out")
+    assert capsys.readouterr().out.splitlines() == [
+        f"samples           {path}/samples/final.png",
+        f"samples by class  {path}/samples/per_class.png",
+        f"loss curves       {path}/plots/loss_curves.png",
+        f"history           {path}/history.csv",
+        f"everything else   {path}/run.json",
+    ]
+
+
+def test_two_pluses_set_a_key_where_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("-m", "loss=bce,wgan_gp", "++loss.gp_weight=5") == 1
+    refused, trained = table(capsys.readouterr().out)
+    assert "refused" in refused and trained[1] == "completed"
+    (path,) = find_runs("out")
+    assert read_run(path).config["loss"]["gp_weight"] == 5
+
+
 def test_the_same_command_again_is_skipped(capsys: pytest.CaptureFixture[str]) -> None:
     assert train() == 0
     capsys.readouterr()

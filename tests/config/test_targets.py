@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from ganbench.config import Config, instantiate, require_trusted
+from ganbench.config.targets import check_targets
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,15 @@ def test_untrusted_targets_are_refused_anywhere(
     for key in ("loss._target_", "model.generator._target_", "loss.optimizer._target_"):
         assert "pass --trust" in message_of(lambda key=key: require_trusted(changed(key, target)))
     assert target in message_of(lambda: require_trusted([{"deep": [{"_target_": target}]}]))
+
+
+def test_a_callable_without_a_name_is_told_by_its_type(
+    base: Config, changed: Callable[[str, Any], Config], message_of: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("ganbench.data.digits_dataset", partial(print, end=""))
+    config = changed("dataset.source", {"_target_": "ganbench.data.digits_dataset", "ende": ""})
+    assert "dataset.source.ende: unknown key for partial" in message_of(lambda: check_targets(config))
 
 
 def test_instantiate_calls_the_target_with_the_rest(message_of: Callable[..., str]) -> None:

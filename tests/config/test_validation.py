@@ -99,6 +99,7 @@ IMPOSSIBLE = {
     "model=dcgan dataset.image_size=32": r"dataset.image_size=32: model dcgan makes .*\(1, 28, 28\)",
     "model=mlp model.generator.widths=[-1]": "model.generator: .*Generator cannot be built from .*widths=.-1",
     "remedy.minibatch_std=true train.batch_size=1": "remedy.minibatch_std=true: train.batch_size=1 leaves",
+    "remedy.minibatch_std=true remedy.pack=4": "batch_size=4 leaves a pack of remedy.pack=4 no other",
     "model=mlp model.discriminator.widths=foo": "widths=foo, norm=none .*; check the type and size of each",
     "model=dcgan model.discriminator.dropout=1.0": "model.discriminator: dropout=1.0: must lie between",
     "loss=bce loss.real_label=nan": "loss.real_label=nan: must be finite",

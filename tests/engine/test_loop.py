@@ -22,12 +22,17 @@ from ganbench.engine.budget import count_steps
 from ganbench.engine.loop import Training
 from ganbench.engine.signals import Interrupted
 from ganbench.engine.step import Step
+from ganbench.models import mlp
 from ganbench.runs import METRICS
 from ganbench.session import Outcome, train_run
 
 pytestmark = pytest.mark.usefixtures("cached_data")
 
 LOSSES = ("bce", "lsgan", "hinge", "wgan_clip", "wgan_gp", "sn_hinge")
+SCORED = (
+    "eval.enabled=true", "eval.every=2", "eval.training_num_samples=40", "eval.num_samples=40",
+    "eval.kid_subset_size=10", "eval.kid_subsets=2", "eval.per_class=4",
+)  # fmt: skip
 SHORT = ("train.steps=6", "train.checkpoint_every=4", "train.log_every=4", "train.sample_every=3")
 CPU = torch.device("cpu")
 
@@ -46,6 +51,12 @@ def assert_same(first: Path, second: Path) -> None:
     assert weights.keys() == other_weights.keys()
     for key, value in weights.items():
         assert torch.equal(value, other_weights[key]), key
+
+
+def scores_of(path: Path) -> list[dict[str, Any]]:
+    """The score records of a run without their times."""
+    times = {"train_seconds", "seconds", "created_at"}
+    return [{k: v for k, v in record.items() if k not in times} for record in runs.read_run(path).scores]
 
 
 def sibling(path: Path, name: str) -> Path:
@@ -186,11 +197,40 @@ def test_seeds_differ(configure: Any, train: Any) -> None:
     assert all(not torch.equal(first[key], second[key]) for key in first)
 
 
+def test_scores_resume_too(configure: Any, train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny(configure("loss=bce", *SHORT, *SCORED))
+    whole = train(config, "whole")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        with pytest.raises(Interrupted):
+            train(config, "cut")
+    resumed = train(config, "cut")
+    assert_same(whole.path, resumed.path)
+    assert scores_of(resumed.path) == scores_of(whole.path)
+    assert [record["step"] for record in scores_of(whole.path)][:4] == [2, 4, 6, 6]
+    best = [(path / runs.GENERATOR["best"]).read_bytes() for path in (whole.path, resumed.path)]
+    assert best[0] == best[1]
+
+
 @pytest.mark.parametrize("override", ["train.sample_every=1", "train.checkpoint_every=1"])
 def test_looking_does_not_change_the_training(override: str, configure: Any, train: Any) -> None:
     plain = tiny(configure("loss=bce", "model=dcgan", *SHORT))
     group, key, value = *override.partition("=")[0].split("."), 1
     looked = {**plain, group: {**plain[group], key: value}}
+    assert_same(train(plain, "plain").path, train(looked, "looked").path)
+
+
+def test_looking_takes_no_random_numbers_from_a_generator_with_noise_of_its_own(
+    configure: Any, train: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = mlp.Generator.forward
+
+    def noisy(self: mlp.Generator, z: Tensor, labels: Tensor) -> Tensor:
+        return forward(self, z + 0.1 * torch.randn_like(z), labels)
+
+    monkeypatch.setattr(mlp.Generator, "forward", noisy)
+    plain = tiny(configure("loss=bce", "model=mlp", *SHORT))
+    looked = {**plain, "train": {**plain["train"], "sample_every": 1}}
     assert_same(train(plain, "plain").path, train(looked, "looked").path)
 
 

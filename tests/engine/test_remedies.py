@@ -51,6 +51,27 @@ REMEDIES = {
 ALL = tuple(override for overrides in REMEDIES.values() for override in overrides)
 
 
+@pytest.mark.parametrize("remedy", [(), ("remedy.unroll=1",)], ids=["plain", "unrolled"])
+def test_penalties_are_in_float32_beside_bfloat16(
+    remedy: tuple[str, ...], configure: Any, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.dtype] = []
+    penalty = WassersteinGP.penalty
+
+    def spy(self: WassersteinGP, critic: Any, real: Tensor, fake: Tensor) -> Tensor | None:
+        def watched(x: Tensor) -> Tensor:
+            logits = critic(x)
+            seen.append(logits.dtype)
+            return logits
+
+        return penalty(self, watched, real, fake)
+
+    monkeypatch.setattr(WassersteinGP, "penalty", spy)
+    recipe = ("loss=wgan_gp", "loss.n_critic=1", "precision=bfloat16", *remedy)
+    Training(configure(*recipe), digits, CPU).do_step()
+    assert seen == [torch.float32] * (1 + len(remedy))
+
+
 class Linear(nn.Module):
     """D(x) = features · weight with a first layer that passes the image on."""
 

@@ -98,8 +98,15 @@ def test_each_critic_update_draws_a_fresh_batch(
 
 def test_same_batch_is_drawn_once_and_shown_each_time(make_step: MakeStep, drawn: list[Tensor]) -> None:
     step = make_step("loss=hinge", "loss.n_critic=3", "loss.same_batch=true")
+    judged: list[Tensor] = []
+    step.gan.discriminator.register_forward_pre_hook(
+        lambda _, inputs: judged.append(inputs[0].detach().clone())
+    )
     step()
     assert len(drawn) == 1 and step.images == 12
+    assert [len(images) for images in judged] == [8, 8, 8, 4], "real beside fake three times, then G's"
+    assert all(torch.equal(images[:4], drawn[0]) for images in judged[:3])
+    assert len({images[4:].numpy().tobytes() for images in judged[:3]}) == 3, "with fresh fakes each time"
 
 
 @pytest.mark.parametrize("loss, updates", [("bce", 1), ("wgan_clip", 5), ("wgan_gp", 5)])

@@ -42,7 +42,7 @@ def weights(tmp_path_factory) -> Path:
         patch.setattr(fidelity, "load_state_dict_from_url", lambda *_, **__: {})
         patch.setattr(fidelity.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
         network = fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for module in network.modules():
             if isinstance(module, nn.Conv2d):
@@ -152,7 +152,7 @@ def test_scores_are_those_of_torch_fidelity(extractor, weights, low_rank, tmp_pa
 
 def test_the_record_gets_the_hash_of_the_file(extractor, weights):
     assert extractor.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
-    assert (extractor.name, extractor.num_classes) == ("inception", None)
+    assert extractor.num_classes is None
 
 
 def test_other_weights_than_the_published_are_said(weights, caplog):

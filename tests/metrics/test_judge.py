@@ -91,7 +91,7 @@ def test_shipped_judge_is_frozen_and_described(dataset: str, variant: str) -> No
     assert card["train_count"] > card["validation_count"] > 0
 
 
-@pytest.mark.parametrize("dataset", ["mnist", "digits"])
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_variants_differ(dataset: str) -> None:
     first, second = (load_judge(dataset, variant) for variant in VARIANTS)
     assert first.sha256 != second.sha256

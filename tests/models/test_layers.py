@@ -167,6 +167,7 @@ def test_dropout_keeps_rate_and_mean(p: float) -> None:
 @pytest.mark.parametrize("shape", [(2, 3, 5, 7), (4, 6)])
 def test_dropout_keeps_the_layout(shape: tuple[int, ...]) -> None:
     """Also of a view that is not dense in memory."""
+    torch.manual_seed(0)  # of a dozen elements all could be kept
     x = torch.ones(shape)
     for y in (x, x.transpose(0, 1), x.to(memory_format=torch.channels_last) if x.ndim == 4 else x, x[:, ::2]):
         dropped = Dropout(0.5)(y)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,14 +15,6 @@ import fault_injection as faults  # noqa: E402
 from small_runs import PLAIN  # noqa: E402
 
 from ganbench.config import Config, compose  # noqa: E402
-
-
-@pytest.fixture(scope="session", autouse=True)
-def warm_children(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One cache of features for all children; it is in their environment when the fork server starts."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GANBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fault_injection as faults
@@ -19,18 +19,49 @@ from ganbench.config import Config
 from ganbench.session import run_path, train_run
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+joblib = pytest.importorskip("joblib")
 
 SIDE_BY_SIDE = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
 
-def start(*overrides: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "ganbench", "train", "-m", *PLAIN, *SIDE_BY_SIDE, *overrides]
-    return subprocess.Popen(
-        [*command, "output_root=outputs"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
-def test_runs_side_by_side_are_those_of_their_own(plain: Config) -> None:
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """A function that starts a sweep side by side; what is still at work at the test's end is killed."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin(*overrides: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "ganbench", "train", "-m", *PLAIN, *SIDE_BY_SIDE, *overrides]
+        process = subprocess.Popen(
+            [*command, "output_root=outputs"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=env,
+            start_new_session=True,
+        )
+        begun.append(process)
+        return process
+
+    yield begin
+    for process in begun:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_each_has_its_share_of_the_cores(start: Start) -> None:
+    free = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    process = start("seed=0,1", "threads=null", env=free)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    threads = [runs.read_run(path).info["host"]["threads"] for path in runs.find_runs(Path("outputs"))]
+    assert threads == [max(1, joblib.cpu_count() // 2)] * 2
+
+
+def test_runs_side_by_side_are_those_of_their_own(start: Start, plain: Config) -> None:
     """The same weights, history and all else as in this process, but for pictures, which are small here."""
     process = start("seed=0,1", "threads=1")
     said, _ = process.communicate(timeout=200)
@@ -44,7 +75,7 @@ def test_runs_side_by_side_are_those_of_their_own(plain: Config) -> None:
     assert [name for name in differing if not name.startswith("samples/")] == []
 
 
-def test_a_signal_stops_all_of_them_in_good_order() -> None:
+def test_a_signal_stops_all_of_them_in_good_order(start: Start) -> None:
     process = start("seed=0,1,2", "train.steps=100000")
     wait_until(lambda: len(list(Path("outputs").rglob("step_0.png"))) == 2, process)
     os.kill(process.pid, signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -137,8 +138,8 @@ def write(folder: Path, settings: dict, run_info: dict, scores: list[dict] | Non
 def place(root: Path, settings: dict[str, Any]) -> Path:
     """Where a run with these settings lies."""
     names = [settings[group]["name"] for group in ("dataset", "model", "loss")]
-    digest = abs(hash(json.dumps(settings, sort_keys=True))) % 16**8
-    return root.joinpath(*names, f"s{settings['seed']}-{digest:08x}")
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    return root.joinpath(*names, f"s{settings['seed']}-{digest}")
 
 
 def completed(

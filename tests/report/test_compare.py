@@ -519,7 +519,7 @@ def test_floors_of_another_extractor_are_not_mixed_in(root: Path) -> None:
 
 def test_floors_of_other_counts_say_so(root: Path) -> None:
     synthetic.completed(root)
-    write_floors(root, key="name", num_generated=60_000)
+    write_floors(root, num_generated=60_000)
     notes = compared(root).tables[0].notes
     assert any("num_generated 60000 (10000)" in note for note in notes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -59,18 +60,30 @@ def test_running_needs_somebody_who_runs(
     assert "process ended" in (read_run(folder).reason or "")
 
 
-def test_a_look_at_the_lock_does_not_stop_a_writer(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader asks by taking the lock for a moment; a run that starts in that moment waits for it."""
-    import fcntl
-    import threading
-
+@pytest.mark.parametrize("looks", [1, 3, 4])
+def test_a_look_at_the_lock_does_not_stop_a_writer(
+    run: Path, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    """A reader asks by taking the lock for a moment; a run that starts then waits for it three times."""
     (run / ".lock").touch()
     descriptor = os.open(run / ".lock", os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
-    reader = threading.Timer(0.05, os.close, [descriptor])
-    reader.start()
-    directory = RunDirectory(run).open()
-    reader.join()
-    assert f"process {os.getpid()}" in (holder(run) or ""), "held once the reader has looked"
-    directory.close()
-    assert holder(run) is None
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == looks:
+            os.close(descriptor)
+
+    monkeypatch.setattr("ganbench.runs.lock.time.sleep", wait)
+    directory = RunDirectory(run)
+    if looks > 3:
+        with pytest.raises(RunHeldError):
+            directory.open()
+        os.close(descriptor)
+    else:
+        directory.open()
+        assert f"process {os.getpid()}" in (holder(run) or ""), "held once the reader has looked"
+        directory.close()
+        assert holder(run) is None
+    assert len(waited) == min(looks, 3)

@@ -215,7 +215,7 @@ def _runs(folders: Iterable[str]) -> list[Path]:
     """
     from ganbench.runs import find_runs
 
-    paths: dict[Path, None] = {}
+    paths: dict[Path, Path] = {}
     for folder in folders:
         if "=" in folder and not Path(folder).exists():
             raise ConfigError(
@@ -227,8 +227,9 @@ def _runs(folders: Iterable[str]) -> list[Path]:
         found = find_runs(folder)
         if not found:
             raise RunError(f"{folder}: no run directory here or below; `ganbench train` makes one")
-        paths.update(dict.fromkeys(found))
-    return list(paths)
+        for path in found:
+            paths.setdefault(path.resolve(), path)
+    return list(paths.values())
 
 
 def _parse(override: str) -> tuple[str, Any]:
@@ -252,7 +253,7 @@ def _changed(config: Config, changes: dict[str, Any]) -> Config:
         node = changed
         for parent in parents:
             if not isinstance(node.get(parent), dict):
-                raise ConfigError(f"{key}: no such key")
+                raise ConfigError(f"{key}: no such key; `ganbench train --cfg job` shows all")
             node = node[parent]
         node[last] = value
     return changed
@@ -293,7 +294,9 @@ def _floors(name: str, config: Config) -> None:
     try:
         atomic_write_text(path, json.dumps(records, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
-        raise UserError(f"output_root: cannot write {path}: {error.strerror}") from error
+        raise UserError(
+            f"output_root: cannot write {path}: {error.strerror}; choose another with output_root=FOLDER"
+        ) from error
     for record in records:
         print(f"{name}  {record['floor']}")
         print(describe(record))

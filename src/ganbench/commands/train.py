@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ganbench import runs
+from ganbench.cli import fail
 from ganbench.config import finalise, hydra_message, run_name
 from ganbench.errors import ConfigError, UserError
 from ganbench.quick import no_garbage
@@ -166,7 +167,7 @@ def _job(composed: DictConfig) -> None:
         if not sweeping:
             _state["error"] = error
         elif refused:
-            print(f"ganbench: {error}", file=sys.stderr)
+            fail(str(error))
     if sweeping:
         target = Path(os.environ[SWEEP]) / f"job_{settings.job.num}.json"
         runs.atomic_write_text(target, json.dumps(result))

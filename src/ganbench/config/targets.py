@@ -101,6 +101,7 @@ def check_targets(config: Config) -> None:
 
 def _bind(key: str, target: Callable[..., Any], arguments: Config, supplied: set[str]) -> None:
     parameters = inspect.signature(target).parameters
+    called = getattr(target, "__name__", type(target).__name__)
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     accepted = [name for name in parameters if name not in supplied and name != "self"]
     for name in arguments:
@@ -108,12 +109,12 @@ def _bind(key: str, target: Callable[..., Any], arguments: Config, supplied: set
             close = difflib.get_close_matches(str(name), accepted, n=1)
             hint = f"did you mean {key}.{close[0]}?" if close else f"it takes {', '.join(accepted)}"
             raise ConfigError(
-                f"{key}.{name}: unknown key for {target.__name__}; {hint} (remove one with ~{key}.{name})"
+                f"{key}.{name}: unknown key for {called}; {hint} (remove one with ~{key}.{name})"
             )
     try:
         inspect.signature(target).bind(**arguments, **dict.fromkeys(supplied))
     except TypeError as error:
-        raise ConfigError(f"{key}: {target.__name__} {error}") from error
+        raise ConfigError(f"{key}: {called} {error}") from error
 
 
 def target_arguments(node: Mapping[str, Any]) -> Config:

@@ -316,9 +316,14 @@ def norms_of(network: nn.Module) -> set[str]:
     return found
 
 
+def trainable_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters that ask for gradients; those of a fixed feature extractor, say, do not."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
 def count_parameters(network: nn.Module) -> int:
     """Number of trainable values."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    return sum(parameter.numel() for parameter in trainable_parameters(network))
 
 
 def _try(networks: dict[str, nn.Module], part: str, inputs: Tensor, labels: Tensor) -> tuple[int, ...]:

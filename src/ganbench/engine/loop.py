@@ -226,8 +226,9 @@ class Training:
 
     @torch.no_grad()  # not inference_mode: a tensor that a module kept from it would break later training
     def generate(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Images uint8 N×C×H×W of the generator in eval mode."""
-        with evaluating(self.gan.generator):
+        """Images uint8 N×C×H×W of the generator in eval mode; the random numbers of training stay theirs."""
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda), evaluating(self.gan.generator):
             return to_uint8(self.gan.generator(z, labels))
 
     def state_dict(self) -> dict[str, Any]:
@@ -326,20 +327,14 @@ class Training:
         run.write_history(self.history)
         self._history_written = time.monotonic()
 
-    def _interval(self) -> Tensor:
-        """Metrics of the steps since the last logged one, on the host, a row a step."""
-        return self._metrics[: self._steps_since_logged()].cpu()
-
-    def _steps_since_logged(self) -> int:
-        return (self.step - 1) % len(self._metrics) + 1 if self.step else 0
-
     def _require_finite(self) -> Tensor:
-        """Metrics of the steps since the last logged one, held to be numbers, and so are the weights.
+        """Metrics of the steps since the last logged one, a row a step, on the host.
 
         Raises:
-            DivergedError: one is not.
+            DivergedError: one of them, or a weight, is no number.
         """
-        rows = self._interval()
+        count = (self.step - 1) % len(self._metrics) + 1 if self.step else 0
+        rows = self._metrics[:count].cpu()
         weights = (*self.gan.generator.parameters(), *self.gan.discriminator.parameters())
         require_finite(rows, self.step, weights, self.history[-1] if self.history else None)
         return rows
@@ -354,7 +349,7 @@ def _widened(row: list[float]) -> list[float]:
 
 
 def sample_inputs(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The fixed latents and labels of the sample grids: the same for every run of one latent size."""
+    """The fixed latents and labels of the sample grids: those of ``eval.seed``, for a latent size."""
     generator = torch.Generator().manual_seed(config["eval"]["seed"])
     chosen = config["train"]["sample_labels"] if config["model"]["conditional"] else None
     labels = torch.tensor(chosen) if chosen else torch.arange(SAMPLE_COUNT) % config["dataset"]["num_classes"]

@@ -1,7 +1,8 @@
 """Remedies against mode collapse, each off by default, each composable with the others.
 
 Each is a part of its own around the two networks, the loss or the optimiser, so that the training step
-knows two of them only: how images are packed for the discriminator, and what the generator descends.
+knows three things only: how images are packed for the discriminator, whether that compares them with each
+other, and what the generator descends.
 """
 
 from __future__ import annotations
@@ -262,12 +263,13 @@ def check_remedies(config: Config, loss: Loss) -> None:
             f"remedy.unroll={unroll}: its steps cannot be constrained, and loss={config['loss']['name']} "
             "constrains the discriminator after each step; use remedy.unroll=0 or another loss"
         )
-    if config["remedy"]["minibatch_std"] and config["train"]["batch_size"] < 2:
+    count, batch_size = config["remedy"]["pack"], config["train"]["batch_size"]
+    if config["remedy"]["minibatch_std"] and batch_size < 2 * count:
+        what = "an image" if count == 1 else f"a pack of remedy.pack={count}"
         raise ConfigError(
-            f"remedy.minibatch_std=true: train.batch_size={config['train']['batch_size']} leaves an image no "
-            "other to differ from; use a larger train.batch_size or remedy.minibatch_std=false"
+            f"remedy.minibatch_std=true: train.batch_size={batch_size} leaves {what} no other to differ "
+            "from; use a larger train.batch_size or remedy.minibatch_std=false"
         )
-    count = config["remedy"]["pack"]
     if count == 1:
         return
     if config["model"]["conditional"]:

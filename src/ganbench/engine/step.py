@@ -19,7 +19,7 @@ from torch.nn.utils import parametrize
 from ganbench.data import Batches
 from ganbench.engine.capture import Captured
 from ganbench.engine.device import autocast, compiler_works, float32, products
-from ganbench.engine.gan import GAN, norms_of
+from ganbench.engine.gan import GAN, norms_of, trainable_parameters
 from ganbench.engine.optimizers import can_be_captured
 from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, compares_samples, pack
 from ganbench.losses import Loss
@@ -227,11 +227,6 @@ class Step:
         if penalty is None:
             penalty = torch.zeros_like(d_loss)
         return torch.stack([d_loss, g_loss, penalty, real.mean(), fake.mean(), accuracy, d_norm, g_norm])
-
-
-def trainable_parameters(network: nn.Module) -> list[nn.Parameter]:
-    """The parameters that ask for gradients; those of a fixed feature extractor, say, do not."""
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ganbench import data
-from ganbench.metrics.judge import JUDGE_SIZE
+from ganbench.metrics.judge import JUDGE_SIZE, load_judge
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,6 @@ class Features:
 
     features: Tensor
     logits: Tensor
-
-    def __len__(self) -> int:
-        return len(self.features)
 
     def __getitem__(self, chosen: slice) -> Features:
         return Features(self.features[chosen], self.logits[chosen])
@@ -37,11 +34,10 @@ class Features:
 class Extractor(Protocol):
     """A fixed network that scores are based on.
 
-    `name` and `sha256` (of its weights) go into every record. `num_classes` is the number of
-    classes of the dataset that its logits stand for, None where they stand for something else.
+    `sha256` (of its weights) goes into every record. `num_classes` is the number of classes of the
+    dataset that its logits stand for, None where they stand for something else.
     """
 
-    name: str
     sha256: str
     num_classes: int | None
 
@@ -61,9 +57,6 @@ class JudgeExtractor:
         Raises:
             UserError: there is no such judge, or its weights are altered.
         """
-        from ganbench.metrics.judge import load_judge
-
-        self.name = variant
         self.device = torch.device(device)
         judge = load_judge(dataset, variant)
         self.sha256 = judge.sha256

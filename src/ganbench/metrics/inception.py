@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 class InceptionExtractor:
     """2048 pooled features and the 1008 unbiased logits; grey becomes three equal channels."""
 
-    name = "inception"
     num_classes: int | None = None
 
     def __init__(self, weights: Path | None = None, device: str | torch.device = "cpu") -> None:

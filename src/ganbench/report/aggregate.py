@@ -58,7 +58,7 @@ def sort_rows(table: Table, by: str) -> None:
 
 def row_value(row: Row, key: str) -> str:
     """What a row shows in a column that is no metric."""
-    if key in ("n", "seeds"):
+    if key == "n":
         return str(len(row.picks))
     if key in row.budget:
         return count(row.budget[key]).replace(",", "")

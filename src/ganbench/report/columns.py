@@ -99,10 +99,7 @@ TIMING = ("seconds", "images_per_second")
 _ALIASES = (
     {column.heading.lower(): name for name, column in COLUMNS.items()}
     | {column.key: name for name, column in COLUMNS.items() if column.key}
-    | {
-        "train_seconds": "seconds",
-        "training_seconds": "seconds",
-    }
+    | {"train_seconds": "seconds"}
 )
 
 

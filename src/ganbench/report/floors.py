@@ -62,7 +62,7 @@ def _floor(record: Mapping[str, Any], protocol: Protocol, wanted: Protocol) -> F
         for column in COLUMNS.values()
         if column.key and (value := finite(record["values"].get(column.key))) is not None
     }
-    key = clean(record.get("floor") or record.get("name") or "floor", 60)
+    key = clean(record.get("floor") or "floor", 60)
     name = _NAMES.get(key, key)
     return Floor(name, values, listed(protocol.differences(wanted), 4)) if values else None
 

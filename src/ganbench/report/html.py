@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ganbench.report.blocks import Block, Cell, Grid, blocks
-from ganbench.report.collect import Run
+from ganbench.report.collect import JsonObject, Run, flatten
 from ganbench.report.comparison import Report
 from ganbench.report.figures import Drawing
 from ganbench.report.protocol import Protocol
@@ -199,11 +199,8 @@ def _score_name(record: dict[str, object]) -> str:
     return clean(f"score {seen}, {record.get('weights')} weights, step {record.get('step')}")
 
 
-def _protocol(protocol: object) -> str:
-    from ganbench.report.collect import flatten
-
-    flat = flatten(protocol) if isinstance(protocol, dict) else {}
-    return "; ".join(f"{clean(key)} {setting(value)[:16]}" for key, value in flat.items())
+def _protocol(protocol: JsonObject) -> str:
+    return "; ".join(f"{clean(key)} {setting(value)[:16]}" for key, value in flatten(protocol).items())
 
 
 def _pairs(pairs: dict[str, str]) -> str:

@@ -137,8 +137,7 @@ def permutation_test(
         values, signs = a - b, _sign_flips(len(a), seed)
     else:
         values, signs = np.concatenate([a, b]), _deals(len(a), len(b), seed)
-    # Centred, so that rounding cannot decide whether two arrangements are equally extreme.
-    if not paired:
+        # Centred, so that rounding cannot decide whether two arrangements are equally extreme.
         values = values - values.mean()
     observed = abs(float(signs[0] @ values))
     others = np.abs(signs @ values)

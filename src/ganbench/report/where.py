@@ -37,7 +37,7 @@ def _condition(text: str, runs: Sequence[Run]) -> tuple[str, list[str]]:
         raise UserError(f"--where {clean(text)}: must be key=value or key=a,b, e.g. --where loss=bce,lsgan")
     if all(run.lookup(key) is None for run in runs):
         keys = dict.fromkeys(name for run in runs for name in run.config)
-        known = list(dict.fromkeys(["dataset", "model", "loss", "seed", "status", *keys]))
+        known = list(dict.fromkeys(["dataset", "model", "loss", "experiment", "seed", "status", *keys]))
         close = difflib.get_close_matches(key, known, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else f"e.g. {listed(known, 8)}"
         raise UserError(f"--where {clean(text)}: no run has the key {clean(key)}; {hint}")

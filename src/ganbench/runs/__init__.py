@@ -20,7 +20,6 @@ from ganbench.runs.layout import (
     PREVIOUS_CHECKPOINT,
     RUNNING,
     SCHEMA,
-    STATUSES,
 )
 from ganbench.runs.lock import RunHeldError, holder, was_held
 from ganbench.runs.log import logged_to
@@ -42,7 +41,6 @@ __all__ = [
     "PREVIOUS_CHECKPOINT",
     "RUNNING",
     "SCHEMA",
-    "STATUSES",
     "NewerSchemaError",
     "RunDirectory",
     "RunHeldError",

@@ -182,7 +182,7 @@ class RunDirectory:
     def _unwritable(self, error: OSError) -> RunError:
         return RunError(
             f"output_root: cannot write the run directory {self.path}: {error.strerror}; "
-            "choose a writable folder with output_root=FOLDER"
+            "make it writable, or choose another with output_root=FOLDER or hydra.run.dir=FOLDER"
         )
 
 

@@ -20,8 +20,8 @@ MAX_PIXELS = 1 << 24
 SIDE = 320
 
 _SAME = (
-    "of one run a recipe, of the same seed where there is one. Every generator with the same latent size was "
-    "given the same z."
+    "of one run a recipe, of the same seed where there is one. Every generator with the same latent size "
+    "and eval.seed was given the same z."
 )
 CAPTION = f"samples/final.png {_SAME}"
 CAPTION_FIXED_Z = f"samples/fixed_z.png, a latent a row and the classes side by side, {_SAME}"
