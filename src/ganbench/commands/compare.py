@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         "--by",
         default="fid",
         metavar="COLUMN",
-        help="sort by, test and mark this column (default: fid)",
+        help="sort by this column, and test it with --test (default: fid)",
     )
     add(
         "--where",

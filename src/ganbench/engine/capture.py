@@ -63,7 +63,7 @@ class Captured:
             self.recording = Recording(self.function, inputs, self._stream)
         except RuntimeError as error:
             self._refused = True
-            log.warning("compile=true: no CUDA graph of the step (%s); eager it is", first_line(error))
+            log.warning("compile=true: no CUDA graph of the step (%s); it goes on without", first_line(error))
 
     def forget(self) -> None:
         """Record anew: after tensors that the function changes were replaced, not changed in place."""

@@ -11,6 +11,7 @@ from ganbench.metrics.neighbours import Neighbours, nearest
 def train_closer(neighbours: Neighbours, train_spacing: Tensor) -> float:
     """Share 0..1 of generated samples closer to a training image than that image is to the others.
 
+    It is one minus the authenticity of Alaa et al. 2022 (arXiv:2102.08921).
     `neighbours` are each sample's nearest training image, `train_spacing` float64 M each training
     image's distance to its nearest other (`neighbours.nearest_other`). Copies give 1.
     Fresh real images give the probability that two nearest neighbours are mutual: at even density 2/3 in

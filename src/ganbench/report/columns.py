@@ -1,4 +1,4 @@
-"""The columns a table can show and sort by: what each means and which direction is good."""
+"""The columns a table can show and sort by, and which direction is good; docs/metrics.md explains each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ class Column:
     name: str
     heading: str
     better: Literal["lower", "higher"] | None
-    meaning: str
     key: str = ""
     scale: float = 1.0
     unit: str = ""
@@ -46,48 +45,22 @@ class Column:
 COLUMNS: dict[str, Column] = {
     column.name: column
     for column in (
-        Column("fid", "FID", "lower", "Fréchet distance of features, biased by the counts", "fid"),
-        Column("kid", "KID", "lower", "kernel distance of features, unbiased", "kid_mean", 1000, "×10³"),
-        Column("is", "IS", "higher", "inception score: confident and varied classes", "is_mean"),
-        Column("precision", "precision", "higher", "share of images near real ones", "precision"),
-        Column("recall", "recall", "higher", "share of real images near generated ones", "recall"),
-        Column(
-            "density", "density", "higher", "how densely real images lie around generated ones", "density"
-        ),
-        Column(
-            "coverage", "coverage", "higher", "share of real images with a generated neighbour", "coverage"
-        ),
-        Column(
-            "consistency",
-            "consistency",
-            "higher",
-            "images asked for a class that are recognised as it",
-            "class_consistency",
-            100,
-            "%",
-        ),
-        Column(
-            "class_kl", "class KL", "lower", "KL divergence of the made classes from the real", "class_kl"
-        ),
-        Column("pixel_std", "pixel std", None, "diversity in pixels; near the floor is good", "pixel_std"),
-        Column(
-            "feature_distance",
-            "feature distance",
-            None,
-            "mean distance of two images' features; near the floor is good",
-            "feature_distance",
-        ),
-        Column(
-            "train_closer",
-            "train closer",
-            None,
-            "share of images closer to a training image than that one is to the rest; good is near the floor",
-            "train_closer",
-            100,
-            "%",
-        ),
-        Column("seconds", "train s", "lower", "seconds of training, without evaluation and logging"),
-        Column("images_per_second", "images/s", "higher", "real images shown to the discriminator a second"),
+        Column("fid", "FID", "lower", "fid"),
+        Column("kid", "KID", "lower", "kid_mean", 1000, "×10³"),
+        Column("is", "IS", "higher", "is_mean"),
+        Column("precision", "precision", "higher", "precision"),
+        Column("recall", "recall", "higher", "recall"),
+        Column("density", "density", "higher", "density"),
+        Column("coverage", "coverage", "higher", "coverage"),
+        Column("consistency", "consistency", "higher", "class_consistency", 100, "%"),
+        Column("class_kl", "class KL", "lower", "class_kl"),
+        # Of these three, what is near the floor is good.
+        Column("pixel_std", "pixel std", None, "pixel_std"),
+        Column("feature_distance", "feature distance", None, "feature_distance"),
+        Column("train_closer", "train closer", None, "train_closer", 100, "%"),
+        # Of training alone, without evaluation and logging.
+        Column("seconds", "train s", "lower"),
+        Column("images_per_second", "images/s", "higher"),
     )
 }
 
