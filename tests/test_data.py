@@ -249,7 +249,7 @@ def test_a_download_shows_whole_files_only(
     root = source / "new"
 
     def fetch(folder: str, download: bool) -> None:
-        assert download and not list((root / "MNIST" / "raw").iterdir())
+        assert download and os.listdir(root / "MNIST" / "raw") == [Path(folder).name]
         shutil.copytree(source / "MNIST", Path(folder) / "MNIST")
         (Path(folder) / "MNIST" / "raw" / f"{FILES[0]}.gz").touch()
 
@@ -369,9 +369,10 @@ def test_a_source_that_returns_something_else(
         ((IMAGES, LABELS, IMAGES), "['Tensor', 'Tensor', 'Tensor']"),
         ([IMAGES.numpy(), LABELS.numpy()] * 2, "['ndarray', 'ndarray', 'ndarray', 'ndarray']"),
         (None, "NoneType"),
+        ({}, "dict"),
         ("four", "str"),
     ],
-    ids=["three", "arrays", "nothing", "text"],
+    ids=["three", "arrays", "nothing", "mapping", "text"],
 )
 def test_a_source_returns_four_tensors(returned: Any, kinds: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ganbench.data.digits_dataset", lambda root: returned)

@@ -238,14 +238,14 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def _download(class_name: str, root: Path, folder: Path, missing: list[str]) -> None:
-    """Fetch into a folder beside it and move whole files, as other jobs may fetch or read the same ones."""
+    """Fetch into a folder inside and move whole files, as other jobs may fetch or read the same ones."""
     from torchvision import datasets
 
     existed = [path for path in (root, folder.parent, folder) if path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (
-            TemporaryDirectory(dir=root, prefix=".download-") as fresh,
+            TemporaryDirectory(dir=folder, prefix=".download-") as fresh,
             socket_timeout(DOWNLOAD_TIMEOUT_SECONDS),
         ):
             getattr(datasets, class_name)(fresh, download=True)
@@ -320,12 +320,14 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 
 def _require_tensors(raw: Any, name: str) -> None:
-    kinds = [type(part).__name__ for part in raw] if isinstance(raw, (tuple, list)) else type(raw).__name__
-    if len(kinds) != 4 or not all(isinstance(part, Tensor) for part in raw):
-        raise DataError(
-            f"dataset.source of {name}: must return four tensors (images and labels of the train split, then "
-            f"of the test split), returned {kinds}; torch.from_numpy makes tensors of arrays"
-        )
+    several = isinstance(raw, (tuple, list))
+    if several and len(raw) == 4 and all(isinstance(part, Tensor) for part in raw):
+        return
+    kinds = [type(part).__name__ for part in raw] if several else type(raw).__name__
+    raise DataError(
+        f"dataset.source of {name}: must return four tensors (images and labels of the train split, then "
+        f"of the test split), returned {kinds}; torch.from_numpy makes tensors of arrays"
+    )
 
 
 def _check(dataset: Dataset, settings: dict[str, Any]) -> None:

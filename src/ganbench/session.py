@@ -231,7 +231,7 @@ def _already_complete(path: Path, config: Config, experiment: str | None) -> Out
     except NewerSchemaError:
         raise
     except RunError as error:
-        log.warning("%s; what is left of it is used", error)
+        log.warning("%s; %s", error, "training it anew" if config["force"] else "what is left of it is used")
         return None
     if config["force"]:
         return None

@@ -36,11 +36,15 @@ def test_untrusted_targets_are_refused_anywhere(
     assert target in message_of(lambda: require_trusted([{"deep": [{"_target_": target}]}]))
 
 
+def source(root: Any, end: str = "") -> None:
+    """A source of data with a parameter of its own."""
+
+
 def test_a_callable_without_a_name_is_told_by_its_type(
     base: Config, changed: Callable[[str, Any], Config], message_of: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("ganbench.data.digits_dataset", partial(print, end=""))
+    monkeypatch.setattr("ganbench.data.digits_dataset", partial(source, end=""))
     config = changed("dataset.source", {"_target_": "ganbench.data.digits_dataset", "ende": ""})
     assert "dataset.source.ende: unknown key for partial" in message_of(lambda: check_targets(config))
 

@@ -14,7 +14,6 @@ from ganbench.metrics.features import Features
 class Projection:
     """A fixed random projection to 8 features and 3 logits, which counts the images it has seen."""
 
-    name = "projection"
     sha256 = "0" * 64
     num_classes: int | None = 3
 

@@ -491,9 +491,9 @@ def test_a_score_of_older_weights_is_not_one_of_the_last(root: Path) -> None:
 # --- floors -----------------------------------------------------------------------------------------
 
 
-def write_floors(root: Path, extractor: str = "judge", key: str = "floor", **rest: Any) -> None:
+def write_floors(root: Path, extractor: str = "judge", **rest: Any) -> None:
     (root / "floors").mkdir(exist_ok=True)
-    record = synthetic.record(1.2, "floor", extractor=extractor, **rest) | {key: "train-test"}
+    record = synthetic.record(1.2, "floor", extractor=extractor, **rest) | {"floor": "train-test"}
     (root / "floors" / f"mnist-{extractor}.json").write_text(json.dumps([record]))
 
 

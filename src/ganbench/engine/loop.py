@@ -226,7 +226,7 @@ class Training:
 
     @torch.no_grad()  # not inference_mode: a tensor that a module kept from it would break later training
     def generate(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Images uint8 N×C×H×W of the generator in eval mode; the random numbers of training stay theirs."""
+        """Images uint8 N×C×H×W in eval mode; but on MPS the random numbers of training stay theirs."""
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda), evaluating(self.gan.generator):
             return to_uint8(self.gan.generator(z, labels))
