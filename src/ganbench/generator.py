@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ganbench.config import instantiate, require_trusted
 from ganbench.engine.checkpoint import load_latest
+from ganbench.engine.gan import is_own_model
 from ganbench.errors import ConfigError, RunError
 from ganbench.metrics.sampling import generate
 from ganbench.models.weightless import without_weights
@@ -68,7 +69,7 @@ def load_generator(
     try:
         # First without memory: sizes in a foreign config.yaml may be anything. Trusted code of somebody's own
         # may need values in its constructor, where there are none then.
-        if _is_own_model(model["generator"]):
+        if is_own_model(model["generator"]):
             with without_weights():
                 _require_shapes(instantiate(model["generator"]), state)
         network = instantiate(model["generator"])
@@ -132,12 +133,8 @@ def _model(record: RunRecord) -> dict[str, Any]:
 def _require_own_model(node: dict[str, Any]) -> None:
     """Refuse code outside ganbench, and code of ganbench that is no model: a dataset may download."""
     require_trusted(node)
-    if not _is_own_model(node):
+    if not is_own_model(node):
         raise ConfigError(f"_target_={node['_target_']!r}: model.generator must name one of ganbench.models")
-
-
-def _is_own_model(node: dict[str, Any]) -> bool:
-    return str(node["_target_"]).startswith("ganbench.models.")
 
 
 def _require_shapes(network: Any, state: dict[str, Tensor]) -> None:

@@ -241,8 +241,7 @@ def _built(node: Config, part: str) -> nn.Module:
         ConfigError: it has none, or too many, or cannot be built.
     """
     # Spectral norm begins with arithmetic, and our models have as many weights without it.
-    ours = str(node["_target_"]).startswith("ganbench.models.")
-    counted = {**node, "norm": "none"} if ours and node.get("norm") == "spectral" else node
+    counted = {**node, "norm": "none"} if is_own_model(node) and node.get("norm") == "spectral" else node
     # A constructor may need values where there are none; then its weights are counted when they are there.
     with suppress(*MISTAKES), without_weights():
         _require_trainable(instantiate(counted), part)
@@ -314,6 +313,11 @@ def norms_of(network: nn.Module) -> set[str]:
         if any(type(hook).__name__ == "SpectralNorm" for hook in module._forward_pre_hooks.values()):
             found.add("spectral")
     return found
+
+
+def is_own_model(node: Config) -> bool:
+    """Whether a network's node names a class of `ganbench.models`."""
+    return str(node["_target_"]).startswith("ganbench.models.")
 
 
 def trainable_parameters(network: nn.Module) -> list[nn.Parameter]:
