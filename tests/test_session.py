@@ -156,6 +156,17 @@ def test_log_tells_the_run(configure: Any) -> None:
 # --- nothing to do ----------------------------------------------------------------------------------
 
 
+def test_a_completed_run_says_what_would_have_stopped_it(
+    configure: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    info = train_run(configure("loss=bce")).path / "run.json"
+    found = [{"name": name, "step": 1, "evidence": {}, "fix": ""} for name in ("saturation", "collapse")]
+    info.write_text(json.dumps({**json.loads(info.read_text()), "diagnosis": found}))
+    caplog.set_level(logging.INFO)
+    assert train_run(configure("loss=bce", "train.stop_on=[collapse,oscillation]")).skipped
+    assert "; what train.stop_on names was found in it: collapse\n" in caplog.text
+
+
 def test_a_completed_run_is_skipped_and_says_so(
     configure: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +178,7 @@ def test_a_completed_run_is_skipped_and_says_so(
     second = train_run(config)
     assert second.skipped and second.ok and second.path == first.path
     assert "complete, skipped (force=true trains it anew)" in caplog.text
+    assert "stop_on" not in caplog.text
     assert {name: (first.path / name).stat().st_mtime_ns for name in contents(first.path)} == before
 
 

@@ -256,7 +256,9 @@ def test_scoring_does_not_change_the_training(configure: Any, train: Any) -> Non
 
 
 @pytest.mark.parametrize("loss", ["bce", "lsgan", "hinge", "wgan_gp"])
-def test_a_recipe_that_explodes_is_diverged(loss: str, configure: Any, train: Any) -> None:
+def test_a_recipe_that_explodes_is_diverged(
+    loss: str, configure: Any, train: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     config = configure(f"loss={loss}", "loss.optimizer.lr=1e30", "loss.n_critic=1", *SHORT)
     outcome = train(config, "exploded")
     assert outcome.status == runs.DIVERGED and not outcome.ok
@@ -264,6 +266,8 @@ def test_a_recipe_that_explodes_is_diverged(loss: str, configure: Any, train: An
     assert record.info["steps_done"] <= 4, "stopped within the first logging interval"
     assert "not finite" in (record.reason or "") and (record.reason or "").startswith("step ")
     assert not (outcome.path / runs.GENERATOR["last"]).exists()
+    warned = [line for line in caplog.messages if "divergence since step" in line]
+    assert len(warned) == 1 and "; try a lower loss.d_lr and loss.g_lr" in warned[0]
 
 
 @pytest.mark.parametrize("bad_step", [1, 2, 4, 5, 6])

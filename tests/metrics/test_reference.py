@@ -57,7 +57,13 @@ def test_description(tiny, projection, cache):
         "split": "test",
         "count": 60,
         "sha256": tiny.test.sha256,
+        "image_size": 6,
     }
+
+
+def test_the_usual_size_is_not_said(projection, cache):
+    images = Split(torch.zeros(3, 1, 28, 28, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
+    assert "image_size" not in Reference(images, projection, cache=cache).describe()
 
 
 def test_choice_is_seeded_and_keeps_images_with_their_labels(tiny):

@@ -356,6 +356,7 @@ def test_diagnoses_are_counted_over_seeds(root: Path) -> None:
         ({"version": 2}, "version 2 (1)"),
         ({"split": "train"}, "reference.split train (test)"),
         ({"pr_k": 5}, "pr_k 5 (3)"),
+        ({"reference__image_size": 64}, "reference.image_size 64 (28)"),
     ],
 )
 def test_two_protocols_are_two_tables_and_the_difference_is_told(
@@ -363,13 +364,25 @@ def test_two_protocols_are_two_tables_and_the_difference_is_told(
 ) -> None:
     synthetic.completed(root, loss="bce", fid=10.0, training=False)
     other = synthetic.completed(root, loss="hinge", training=False)
-    set_scores(other, [synthetic.record(9.0, **change)])
+    score = synthetic.record(9.0, **{k: v for k, v in change.items() if "__" not in k})
+    score["protocol"]["reference"].update({k.partition("__")[2]: v for k, v in change.items() if "__" in k})
+    set_scores(other, [score])
     tables = compared(root).tables
     assert sorted(r.label for table in tables for r in table.rows) == ["bce", "hinge"]
     assert [len(table.rows) for table in tables] == [1, 1]
     assert tables[1].notes[0].startswith("not comparable with table 1")
     assert told in tables[1].notes[0]
     assert all("best" not in {c.mark for r in table.rows for c in r.cells.values()} for table in tables)
+
+
+def test_the_size_of_the_images_is_said_where_it_is_not_the_usual(root: Path) -> None:
+    other = synthetic.completed(root, training=False)
+    score = synthetic.record(9.0)
+    score["protocol"]["reference"]["image_size"] = 64
+    set_scores(other, [synthetic.record(8.0), score])
+    usual, large = (table.protocol.describe() for table in compared(root).tables if table.protocol)
+    assert "(test split); extractor" in usual
+    assert "(test split, made at 64×64); extractor" in large
 
 
 def test_two_datasets_are_two_tables(root: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import synthetic_runs as synthetic
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from ganbench.report import figures, run_plots
 from ganbench.report.comparison import Options, compare
@@ -143,6 +145,11 @@ def test_radar_leaves_a_gap_for_what_was_not_measured(root: Path) -> None:
     assert np.isnan(line).sum() == 1
 
 
+def ticks(figure: Figure) -> list[Text]:
+    figure.canvas.draw()
+    return figure.axes[-1].get_yticklabels()
+
+
 def test_losses_of_other_scale_get_their_own_axis(root: Path) -> None:
     folder = synthetic.completed(root)
     synthetic.history(folder)
@@ -154,6 +161,12 @@ def test_losses_of_other_scale_get_their_own_axis(root: Path) -> None:
     scaled = losses.losses(table_of(root))
     assert plain is not None and scaled is not None
     assert (len(plain.axes), len(scaled.axes)) == (1, 2)
+    assert not any("k" in tick.get_text() for tick in ticks(scaled))
+    huge = [",".join([*row[:4], str(1e5 * float(row[4])), *row[5:]]) for row in rows]
+    (folder / "history.csv").write_text("\n".join([text[0], *huge]) + "\n")
+    run_away = losses.losses(table_of(root))
+    assert run_away is not None and any("k" in tick.get_text() for tick in ticks(run_away))
+    assert max(len(tick.get_text()) for tick in ticks(run_away)) <= 6, "what the margin has room for"
 
 
 def test_a_diverged_recipe_shows_its_losses(root: Path) -> None:

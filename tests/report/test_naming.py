@@ -82,6 +82,17 @@ def test_keys_of_one_last_name_are_told_apart(root: Path) -> None:
     ]
 
 
+def test_what_is_off_gives_way_where_a_label_is_long(root: Path) -> None:
+    off = {"ema_decay": None, "minibatch_std": False, "feature_matching": False, "pack": 1, "unroll": 0}
+    for on in ({"unroll": 3}, {"feature_matching": True}, {"ema_decay": 0.999}, {"minibatch_std": True}):
+        changes = {f"train__{key}": value for key, value in {**off, **on}.items()}
+        synthetic.completed(root, "mlp", "bce", 0, **changes)
+    labels = [row.label for row in table_of(root).rows]
+    assert len(set(labels)) == 4
+    for said in ("unroll=3", "feature_matching=true", "ema_decay=0.999", "minibatch_std=true"):
+        assert any(said in label for label in labels)
+
+
 def test_experiments_name_all_rows_or_none(root: Path) -> None:
     composed_from("lab/baseline", synthetic.completed(root, "mlp", "bce", 0))
     synthetic.completed(root, "mlp", "hinge", 0)

@@ -22,6 +22,8 @@ from ganbench.runs import HISTORY_COLUMNS
 BLOCK_STEPS = 50
 """Rows of history are averaged over at least so many steps, so that rules mean the same at any log_every."""
 
+LAST_RESORT = "a lower loss.d_lr and loss.g_lr (what else is known to help is set already)"
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -116,8 +118,8 @@ class Diagnostics:
 
 
 def advice(fixes: Sequence[str], config: Config) -> str:
-    """The changes in words, without those that `config` has made (all of them, if it has made all)."""
-    *others, last = [fix for fix in fixes if not _made(fix, config)] or fixes
+    """The changes in words, without those that `config` has made (`LAST_RESORT`, if it has made all)."""
+    *others, last = [fix for fix in fixes if not _made(fix, config)] or [LAST_RESORT]
     return f"{', '.join(others)}, or {last}" if others else last
 
 

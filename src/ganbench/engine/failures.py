@@ -129,7 +129,7 @@ class StrongDiscriminator(Failure):
     """The discriminator tells nearly every fake from real for long, so that the generator only chases it."""
 
     name = "strong_discriminator"
-    fixes = ("loss.n_critic=1", "loss.d_lr no higher than loss.g_lr", "loss=bce loss.real_label=0.9")
+    fixes = ("loss.n_critic=1", "loss.d_lr no higher than loss.g_lr", "a lower loss.d_lr and loss.g_lr")
 
     lasting: int = 1000
     accuracy: float = 0.97

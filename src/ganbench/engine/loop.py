@@ -20,9 +20,10 @@ from ganbench.engine import checkpoint
 from ganbench.engine.budget import count_steps
 from ganbench.engine.clock import Clock
 from ganbench.engine.device import compiler_error
-from ganbench.engine.diagnostics import Diagnostics
+from ganbench.engine.diagnostics import Diagnosis, Diagnostics
 from ganbench.engine.divergence import require_finite
 from ganbench.engine.diversity import diversity, probe_inputs, real_distance
+from ganbench.engine.failures import DIVERGENCE
 from ganbench.engine.gan import build_gan, build_loss
 from ganbench.engine.images import grid, png, square_grid
 from ganbench.engine.loggers import Logger
@@ -196,14 +197,20 @@ class Training:
         """Say once what is newly found wrong and write it to run.json; `final` are scores after training."""
         new = self.diagnostics.update(self.history, [*self.scores, *final] if final else self.scores)
         for diagnosis in new:
-            log.warning("step %d: %s; try %s", self.step, diagnosis, diagnosis.fix)
+            self._warn(diagnosis)
         if new:
             run.write_info(diagnosis=self.diagnostics.as_dicts())
+
+    def _warn(self, diagnosis: Diagnosis) -> None:
+        log.warning("step %d: %s; try %s", max(self.step, diagnosis.step), diagnosis, diagnosis.fix)
 
     def note_divergence(self, run: RunDirectory, step: int) -> None:
         """Count values that are no numbers since `step` among the failures, with the last finite row."""
         last = dict(zip(HISTORY_COLUMNS, self.history[-1], strict=True)) if self.history else {}
-        self.diagnostics.diverged(step, {name: last[name] for name in ("d_loss", "g_loss") if last})
+        known = DIVERGENCE.name in self.diagnostics.found
+        found = self.diagnostics.diverged(step, {name: last[name] for name in ("d_loss", "g_loss") if last})
+        if not known:
+            self._warn(found)
         run.write_info(diagnosis=self.diagnostics.as_dicts())
 
     def progress(self) -> dict[str, Any]:

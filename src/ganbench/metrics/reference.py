@@ -15,6 +15,7 @@ from ganbench.metrics import neighbours
 from ganbench.metrics.cache import Cache, Tensors
 from ganbench.metrics.features import Extractor, Features
 from ganbench.metrics.fid import Statistics, statistics
+from ganbench.metrics.judge import JUDGE_SIZE
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +55,14 @@ class Reference:
 
     def describe(self) -> dict[str, Any]:
         """The protocol's words for these images."""
+        size = self.images.images.shape[-1]
         return {
             "dataset": self.dataset,
             "split": self.split,
             "count": len(self),
             "sha256": self.sha256,
+            # Not said of the usual size, so that scores from before it was said stay comparable.
+            **({} if size == JUDGE_SIZE else {"image_size": size}),
         }
 
     @cached_property

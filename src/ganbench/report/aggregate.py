@@ -94,9 +94,12 @@ def _row(
     return row
 
 
+_NO_REASON = {"running": "not ended yet, or killed"}
+
+
 def _problem(run: Run, pick: Pick | None, table: Table) -> Problem | None:
     if run.status != "completed":
-        return Problem(run, run.status, run.reason or "no reason given")
+        return Problem(run, run.status, run.reason or _NO_REASON.get(run.status, "no reason given"))
     if pick is not None:
         return None
     if table.at and not reached(run, table.at):

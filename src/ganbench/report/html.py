@@ -172,7 +172,7 @@ def _runs(report: Report) -> str:
 
 
 def _run(run: Run) -> str:
-    names = " / ".join(run.names.values())
+    names = " / ".join([*run.names.values(), *([run.experiment] if run.experiment else [])])
     status = run.status + (f": {run.reason}" if run.reason else "")
     head = f"{names}, seed {run.seed} ({status})"
     measured = {

@@ -14,6 +14,9 @@ EXPERIMENT = "experiment"
 NAMED = (EXPERIMENT, *NAMES)
 """Columns whose values say themselves what they are of."""
 
+LONGEST = 80
+_OFF = ("=null", "=false")
+
 DERIVED = {
     "loss.d_lr": ("loss.optimizer.lr",),
     "loss.g_lr": ("loss.optimizer.lr",),
@@ -73,6 +76,13 @@ def _follows(key: str, others: Sequence[str], recipes: Sequence[Mapping[str, str
 
 
 def _label(row: Row, keys: Sequence[str]) -> str:
+    whole = _parts(row, keys)
+    # What is off is left out where not all has room: what is on says more.
+    parts = whole if len(" / ".join(whole)) <= LONGEST else [p for p in whole if not p.endswith(_OFF)]
+    return clean(" / ".join(parts), LONGEST)
+
+
+def _parts(row: Row, keys: Sequence[str]) -> list[str]:
     last = Counter(key.rpartition(".")[2] for key in keys)
     parts = []
     for key in keys:
@@ -81,7 +91,7 @@ def _label(row: Row, keys: Sequence[str]) -> str:
         shown = name if last[name] == 1 else ".".join([*before[-1:], name])
         if row.recipe[key] != DASH:
             parts.append(row.recipe[key] if key in NAMED else f"{shown}={row.recipe[key]}")
-    return clean(" / ".join(parts), 80)
+    return parts
 
 
 def _unique(labels: Iterable[str]) -> list[str]:

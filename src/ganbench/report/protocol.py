@@ -15,6 +15,10 @@ from ganbench.report.text import as_number, clean, count, setting
 FREE = frozenset({"seed"})
 """Settings of a protocol that change the draw of images and nothing else."""
 
+SIZE = "reference.image_size"
+"""Said only where it is not `USUAL_SIZE`."""
+USUAL_SIZE = "28"
+
 AXES = {"images": "images", "seconds": "train_seconds", "steps": "step"}
 _PROGRESS = {"images": "images_seen", "seconds": "seconds.train", "steps": "steps_done"}
 
@@ -68,20 +72,27 @@ class Protocol:
         keys = sorted({*self.as_dict, *other.as_dict} - set(ignore))
         told = [key for key in keys if self.as_dict.get(key) != other.as_dict.get(key)]
         # Another dataset or extractor brings other hashes along; naming the cause is enough.
+        if SIZE in told:
+            told = [key for key in told if key != "reference.sha256"]
         if "reference.dataset" in told:
             told = [k for k in told if k not in ("reference.sha256", "extractor_sha256", "reference.count")]
         if "reference.split" in told:
             told = [k for k in told if k not in ("reference.sha256", "reference.count")]
         if "extractor" in told:
             told = [key for key in told if key != "extractor_sha256"]
-        return [f"{key} {_short(self.get(key, 'unset'))} ({_short(other.get(key, 'unset'))})" for key in told]
+        return [
+            f"{key} {_short(self.get(key, _unset(key)))} ({_short(other.get(key, _unset(key)))})"
+            for key in told
+        ]
 
     def describe(self) -> str:
         """One line for a table's head."""
         real = count(finite(as_number(self.get("reference.count"))))
         made = count(finite(as_number(self.get("num_generated"))))
+        size = self.get(SIZE, "")
         return (
-            f"{made} generated against {real} real images of {self.dataset} ({self.split} split); "
+            f"{made} generated against {real} real images of {self.dataset} ({self.split} split"
+            f"{size and f', made at {size}×{size}'}); "
             f"extractor {self.extractor} ({_short(self.get('extractor_sha256'))}), "
             f"protocol v{self.get('version')}"
         )
@@ -226,13 +237,18 @@ def order(protocols: Iterable[Protocol]) -> list[Protocol]:
     """By dataset, then what one reads first: the judge before others, test before train."""
     rank = {"judge": 0, "inception": 1, "judge_b": 3}
     return sorted(
-        protocols, key=lambda p: (p.dataset, rank.get(p.extractor, 2), p.split != "test", p.settings)
+        protocols,
+        key=lambda p: (p.dataset, rank.get(p.extractor, 2), p.split != "test", p.get(SIZE, ""), p.settings),
     )
 
 
 def nearest(protocol: Protocol, others: Sequence[Protocol]) -> Protocol:
     """The one of `others` that differs in the fewest settings."""
     return min(others, key=lambda p: (p.dataset != protocol.dataset, len(protocol.differences(p))))
+
+
+def _unset(key: str) -> str:
+    return USUAL_SIZE if key == SIZE else "unset"
 
 
 def _short(text: str) -> str:

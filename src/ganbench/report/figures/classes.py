@@ -85,12 +85,13 @@ def _map(axes: Axes, matrix: NDArray[np.float64], title: str) -> None:
 def _letter(axes: Axes, matrix: NDArray[np.float64]) -> None:
     """Write the values into the cells, dark on light and light on dark."""
     low, high = np.nanmin(matrix), np.nanmax(matrix)
+    decimals = 0 if high >= 20 else 1 if high >= 2 else 2
     for (row, column), value in np.ndenumerate(matrix):
         if not np.isfinite(value):
             axes.text(column, row, "–", ha="center", va="center", fontsize=6, color=style.GREY)
             continue
         light = value > low + 0.55 * (high - low)
-        text = f"{value:.0f}" if abs(value) >= 20 else f"{value:.1f}"
+        text = f"{value:.{decimals}f}"
         axes.text(
             column, row, text, ha="center", va="center", fontsize=6, color="black" if light else "white"
         )

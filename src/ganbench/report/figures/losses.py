@@ -20,6 +20,8 @@ Curve = NDArray[np.float64]
 
 MAX_SEEDS = 5
 MAX_POINTS = 400
+MANY = 10_000
+"""From so large a loss on ticks are short (200k): the margins hold four digits."""
 SCALE_RATIO = 4
 """When one loss ranges this much wider than the other, the generator gets an axis of its own."""
 
@@ -65,6 +67,8 @@ def _read(run: Run) -> tuple[Curve, Curve, Curve] | None:
 
 
 def _panel(axes: Axes, curves: Sequence[tuple[Curve, Curve, Curve]]) -> None:
+    from matplotlib.ticker import EngFormatter
+
     ranges = [_range([curve[which] for curve in curves]) for which in (1, 2)]
     other = axes
     if max(ranges) > SCALE_RATIO * max(min(ranges), 1e-9):
@@ -91,6 +95,9 @@ def _panel(axes: Axes, curves: Sequence[tuple[Curve, Curve, Curve]]) -> None:
     axes.margins(x=0.01)
     axes.locator_params(axis="x", nbins=4)
     axes.locator_params(axis="y", nbins=5)
+    for axis in {axes.yaxis, other.yaxis}:
+        if max(map(abs, axis.get_view_interval())) >= MANY:
+            axis.set_major_formatter(EngFormatter(sep=""))
 
 
 def smooth(values: Curve) -> Curve:
