@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import synthetic_runs as synthetic
@@ -11,8 +12,10 @@ import synthetic_runs as synthetic
 from ganbench.config import compose
 from ganbench.metrics import judge
 from ganbench.metrics.protocol import EvalSettings
+from ganbench.report.blocks import blocks
 from ganbench.report.comparison import Options, compare
 from ganbench.report.floors import KNOWN_FLOORS
+from ganbench.report.render import to_text
 
 WEIGHTS = Path(judge.__file__).with_name("weights")
 
@@ -32,14 +35,29 @@ def test_floors_that_ship_are_of_the_judges_that_ship(dataset: str, extractor: s
         assert record["protocol"]["reference"]["dataset"] == dataset
 
 
-def test_they_stand_under_a_table_of_their_protocol(root: Path) -> None:
+def scored_on_digits(root: Path) -> tuple[Path, dict[str, Any]]:
+    """A run scored by the protocol of a floor that ships, and that floor."""
     (path,) = KNOWN_FLOORS.glob("digits-judge-*.json")
     floor = json.loads(path.read_text())[0]
     run = synthetic.completed(root, dataset="digits", training=False)
     record = synthetic.record(10.0) | {"protocol": floor["protocol"]}
     (run / "scores.json").write_text(json.dumps([record]))
+    return run, floor
+
+
+def test_they_stand_under_a_table_of_their_protocol(root: Path) -> None:
+    _, floor = scored_on_digits(root)
     (table,) = compare(Options(roots=[root])).tables
     found = {floor.name: floor for floor in table.floors}
     assert found["train against test"].values["fid"] == floor["values"]["fid"]
     assert found["train against test"].differs == ""
     assert "one half of train against the other" in found
+
+
+def test_a_table_without_scores_has_no_rows_of_them(root: Path) -> None:
+    run, _ = scored_on_digits(root)
+    assert "floor: " in to_text(blocks(compare(Options(roots=[root]))))
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**info, "status": "failed", "reason": "why"}))
+    text = to_text(blocks(compare(Options(roots=[root]))))
+    assert "1 failed" in text and "floor: " not in text

@@ -104,7 +104,8 @@ def _grid(table: Table) -> Grid:
     headings += table.budgets + ["not counted" if name == "trouble" else name for name in extras]
     rows = [_cells(row, table, extras) for row in table.rows]
     blank = [Cell("")] * (len(table.budgets) + len(extras))
-    footer = [_floor_cells(floor, table) + blank for floor in table.floors]
+    floors = table.floors if any(column.key for column in table.columns) else []
+    footer = [_floor_cells(floor, table) + blank for floor in floors]
     return Grid(headings, rows, len(table.keys), footer)
 
 
