@@ -198,7 +198,7 @@ def test_record_has_the_whole_protocol(evaluator, tiny, projection):
     assert (record["step"], record["images"], record["train_seconds"]) == (7, 99, 1.5)
     assert record["protocol"] == SETTINGS.protocol(
         projection.sha256,
-        {"dataset": "tiny", "split": "test", "count": 60, "sha256": tiny.test.sha256},
+        {"dataset": "tiny", "split": "test", "count": 60, "sha256": tiny.test.sha256, "image_size": 6},
     )
     assert record["values"].keys() == ALL_VALUES
     assert record["absent"] == {}
