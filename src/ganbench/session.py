@@ -242,9 +242,9 @@ def _already_complete(path: Path, config: Config, experiment: str | None) -> Out
     known = record.info.get("experiment")
     other = known and known != experiment
     also = f"; it came from +experiment={known}, with these very settings" if other else ""
-    diagnosed = {found.get("name") for found in record.info.get("diagnosis") or []}
-    if named := diagnosed.intersection(config["train"]["stop_on"] or ()):
-        also += f"; what train.stop_on names was found in it: {', '.join(sorted(named))}"
+    diagnosed = [d.get("name") for d in record.info.get("diagnosis") or [] if isinstance(d, dict)]
+    if named := [name for name in config["train"]["stop_on"] or () if name in diagnosed]:
+        also += f"; what train.stop_on names was found in it: {', '.join(named)}"
     log.info("%s: complete, skipped (force=true trains it anew)%s", path, also)
     return Outcome(path, record.status, skipped=True)
 

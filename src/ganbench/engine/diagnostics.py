@@ -23,6 +23,7 @@ BLOCK_STEPS = 50
 """Rows of history are averaged over at least so many steps, so that rules mean the same at any log_every."""
 
 LAST_RESORT = "a lower loss.d_lr and loss.g_lr (what else is known to help is set already)"
+"""Advised where a run has made all the changes that are named for its failure."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ganbench import data
-from ganbench.metrics.judge import JUDGE_SIZE, load_judge
+from ganbench.metrics.judge import load_judge
+from ganbench.metrics.protocol import JUDGE_SIZE
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from ganbench.data import to_float
 from ganbench.errors import UserError
+from ganbench.metrics.protocol import JUDGE_SIZE
 
 NUM_FEATURES = 64
-JUDGE_SIZE = 28
 KINDS = (".json", ".safetensors")
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 VERSION = 1
 QUANTISATION = "round((x+1)*127.5) to uint8"
+JUDGE_SIZE = 28
+"""Side of the images a judge sees; a protocol names the size of images of any other."""
 
 ALL_METRICS = (
     "fid",

@@ -15,7 +15,7 @@ from ganbench.metrics import neighbours
 from ganbench.metrics.cache import Cache, Tensors
 from ganbench.metrics.features import Extractor, Features
 from ganbench.metrics.fid import Statistics, statistics
-from ganbench.metrics.judge import JUDGE_SIZE
+from ganbench.metrics.protocol import JUDGE_SIZE
 
 log = logging.getLogger(__name__)
 

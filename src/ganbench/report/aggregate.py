@@ -94,12 +94,10 @@ def _row(
     return row
 
 
-_NO_REASON = {"running": "not ended yet, or killed"}
-
-
 def _problem(run: Run, pick: Pick | None, table: Table) -> Problem | None:
     if run.status != "completed":
-        return Problem(run, run.status, run.reason or _NO_REASON.get(run.status, "no reason given"))
+        unsaid = "not ended yet" if run.status == "running" else "no reason given"
+        return Problem(run, run.status, run.reason or unsaid)
     if pick is not None:
         return None
     if table.at and not reached(run, table.at):

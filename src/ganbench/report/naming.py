@@ -15,6 +15,7 @@ NAMED = (EXPERIMENT, *NAMES)
 """Columns whose values say themselves what they are of."""
 
 LONGEST = 80
+"""Characters of a label."""
 _OFF = ("=null", "=false")
 
 DERIVED = {

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from ganbench.errors import UserError
+from ganbench.metrics.protocol import JUDGE_SIZE
 from ganbench.report.collect import JsonObject, Run, flatten
 from ganbench.report.columns import finite
 from ganbench.report.text import as_number, clean, count, setting
@@ -16,8 +17,7 @@ FREE = frozenset({"seed"})
 """Settings of a protocol that change the draw of images and nothing else."""
 
 SIZE = "reference.image_size"
-"""Said only where it is not `USUAL_SIZE`."""
-USUAL_SIZE = "28"
+"""Said only where it is not `JUDGE_SIZE`."""
 
 AXES = {"images": "images", "seconds": "train_seconds", "steps": "step"}
 _PROGRESS = {"images": "images_seen", "seconds": "seconds.train", "steps": "steps_done"}
@@ -248,7 +248,7 @@ def nearest(protocol: Protocol, others: Sequence[Protocol]) -> Protocol:
 
 
 def _unset(key: str) -> str:
-    return USUAL_SIZE if key == SIZE else "unset"
+    return str(JUDGE_SIZE) if key == SIZE else "unset"
 
 
 def _short(text: str) -> str:
