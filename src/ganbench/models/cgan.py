@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ganbench.models.convolution import Conv2d
 from ganbench.models.layers import (
     SLOPE,
     Dropout,
@@ -74,10 +75,10 @@ class Discriminator(nn.Module):
         )
         outer = first_and_last(norm)
         self.layers = nn.Sequential(
-            *normalised(nn.Conv2d(channels + 1, first, 4, 2, 1), outer, (first, half, half)),
+            *normalised(Conv2d(channels + 1, first, 4, 2, 1), outer, (first, half, half)),
             nn.LeakyReLU(SLOPE, inplace=True),
             Dropout(dropout),
-            *normalised(nn.Conv2d(first, second, 4, 2, 1), norm, (second, quarter, quarter)),
+            *normalised(Conv2d(first, second, 4, 2, 1), norm, (second, quarter, quarter)),
             nn.LeakyReLU(SLOPE, inplace=True),
             Dropout(dropout),
             nn.Flatten(),

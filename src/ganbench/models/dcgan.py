@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ganbench.models.convolution import Conv2d
 from ganbench.models.layers import (
     SLOPE,
     Dropout,
@@ -57,10 +58,10 @@ class Discriminator(nn.Module):
         outer = first_and_last(norm)
         size = BASE_SIZE
         self.layers = nn.Sequential(
-            *normalised(nn.Conv2d(channels, first, 4, 2, 1), outer, (first, 2 * size, 2 * size)),
+            *normalised(Conv2d(channels, first, 4, 2, 1), outer, (first, 2 * size, 2 * size)),
             nn.LeakyReLU(SLOPE, inplace=True),
             Dropout(dropout),
-            *normalised(nn.Conv2d(first, second, 4, 2, 1, bias=norm != "batch"), norm, (second, size, size)),
+            *normalised(Conv2d(first, second, 4, 2, 1, bias=norm != "batch"), norm, (second, size, size)),
             nn.LeakyReLU(SLOPE, inplace=True),
             Dropout(dropout),
             nn.Flatten(),

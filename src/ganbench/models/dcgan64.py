@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from ganbench.models.convolution import Conv2d
 from ganbench.models.layers import SLOPE, Project, first_and_last, layer_widths, normal_init, normalised
 
 BASE_SIZE = 4
@@ -51,7 +52,7 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise([channels, *features]):
             size //= 2
-            convolution = nn.Conv2d(fan_in, fan_out, 4, 2, 1, bias=False)
+            convolution = Conv2d(fan_in, fan_out, 4, 2, 1, bias=False)
             layers += normalised(convolution, norm if layers else outer, (fan_out, size, size))
             layers.append(nn.LeakyReLU(SLOPE, inplace=True))
         layers += [nn.Flatten(), *normalised(nn.Linear(last * BASE_SIZE**2, 1, bias=False), outer, (1,))]
