@@ -12,17 +12,20 @@ import pytest
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch._dynamo.utils import counters
 from torch.utils._pytree import tree_leaves
 
 from ganbench import runs
 from ganbench.data import Dataset
 from ganbench.engine.loop import Training
+from ganbench.engine.optimizers import plain_step
 from ganbench.engine.signals import Interrupted
 from ganbench.engine.step import Step
 from ganbench.losses import Critic, WassersteinGP
+from ganbench.models.convolution import as_products
 from ganbench.session import train_run
 
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.fixture
@@ -78,6 +81,37 @@ def test_the_warm_up_leaves_no_trace(
             assert torch.equal(a, b) if isinstance(a, Tensor) else a == b, name
 
 
+@pytest.mark.usefixtures("quick_compiler")
+@pytest.mark.parametrize("loss", ["bce", "wgan_clip"])
+def test_a_compiled_optimizer_trains_as_a_plain_one(
+    loss: str, configure: Any, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adam and RMSprop, also after a state was loaded, and nothing is compiled anew then."""
+    config = configure(f"loss={loss}", "compile=true")
+    monkeypatch.setattr("ganbench.engine.optimizers._has_fused", lambda *_: False)
+    plain = Training({**config, "compile": False}, digits, CPU)
+    expected = rows(plain, 3), rows(plain, 3)
+    run_eagerly = Step._run_eagerly
+    monkeypatch.setattr(
+        Step, "_run_eagerly", lambda step, *names: run_eagerly(step, *{*names} - {"_take_step"})
+    )
+    training = Training(config, digits, CPU)
+    assert training.do_step.optimizers_compiled
+    found = rows(training, 3)
+    state = copy.deepcopy(training.state_dict())
+    graphs = counters["stats"]["unique_graphs"]
+    later = rows(training, 3)
+    training.load_state_dict(state)
+    again = rows(training, 3)
+    assert counters["stats"]["unique_graphs"] == graphs > 0
+    assert torch.allclose(found, expected[0], rtol=1e-5, atol=1e-5)
+    assert torch.allclose(later, expected[1], rtol=1e-5, atol=1e-5) and torch.equal(again, later)
+    whole = torch.compile(plain_step, dynamic=False, backend="aot_eager", fullgraph=True)
+    before = training.gan.g_opt.param_groups[0]["params"][0].detach().clone()
+    whole(training.gan.g_opt)
+    assert not torch.equal(training.gan.g_opt.param_groups[0]["params"][0], before)
+
+
 @pytest.mark.usefixtures("quick_compiler", "cached_data")
 def test_a_signal_in_the_warm_up_of_a_resumed_run_costs_nothing(
     configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -123,6 +157,25 @@ def test_networks_that_do_not_compile_run_plainly_and_it_is_said(
     assert warning == (
         "compile=true: the step does not compile (RuntimeError: no kernel for this layer); eager it is"
     )
+
+
+@pytest.mark.parametrize("model", ["mlp", "dcgan", "cgan"])
+def test_a_penalty_is_compiled_as_a_whole(
+    model: str, configure: Any, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the form it has on CUDA: what a compiler does not follow would run eagerly, and nobody told."""
+    config = configure(
+        f"model={model}", "loss=wgan_gp", *([] if model == "mlp" else ["model.discriminator.dropout=0"])
+    )
+    step = Training(config, digits, CPU).do_step
+    images, labels = next(step.batches)
+    whole = torch.compile(step._penalty, dynamic=False, backend="aot_eager", fullgraph=True)
+    values = []
+    for penalty, device in ((step._penalty, CPU), (step._penalty, CUDA), (whole, CUDA)):
+        torch.manual_seed(0)
+        with as_products(device):
+            values.append(penalty(images, -images, labels))
+    assert torch.allclose(torch.stack(values), values[0], rtol=1e-5)
 
 
 class WrittenWithAutograd(WassersteinGP):

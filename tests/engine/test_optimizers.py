@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ganbench.engine.optimizers import build_optimizer, can_be_captured, load_optimizer, uncompiled
+from ganbench.engine.optimizers import (
+    ZERO_STATE,
+    build_optimizer,
+    can_be_captured,
+    can_be_compiled,
+    load_optimizer,
+    plain_step,
+    uncompiled,
+)
 from ganbench.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -51,6 +61,68 @@ def test_hooks_are_called() -> None:
     optimizer.step()
     optimizer.step()
     assert called == [1, 1]
+
+
+def test_a_plain_step_is_one_without_hooks() -> None:
+    weights = [nn.Parameter(torch.ones(3)) for _ in range(2)]
+    for weight, step in zip(weights, (lambda optimizer: optimizer.step(), plain_step), strict=True):
+        optimizer = uncompiled(torch.optim.Adam)([weight], lr=0.1)
+        called: list[int] = []
+        optimizer.register_step_post_hook(lambda *_, called=called: called.append(1))
+        weight.grad = torch.arange(3.0)
+        step(optimizer)
+        assert called == ([] if step is plain_step else [1])
+    assert torch.equal(*weights) and weights[0][1] < 1
+
+
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        *((kind.__name__, {}) for kind in ZERO_STATE),
+        ("Adam", {"amsgrad": True, "weight_decay": 0.1}),
+        ("RMSprop", {"momentum": 0.9, "centered": True}),
+    ],
+)
+def test_compiled_code_finds_the_state_that_it_knows(name: str, settings: dict[str, Any]) -> None:
+    """Loading writes into the tensors that hold a state, and what has none begins anew with zeros."""
+
+    def trained(optimizer: torch.optim.Optimizer, weight: nn.Parameter, steps: int) -> Tensor:
+        for _ in range(steps):
+            weight.grad = weight.detach() ** 2
+            optimizer.step()
+        return weight.detach().clone()
+
+    def begun() -> tuple[torch.optim.Optimizer, nn.Parameter]:
+        weight = nn.Parameter(torch.linspace(1, 2, 6))
+        node = {"_target_": f"torch.optim.{name}", **settings}
+        return build_optimizer(node, 0.1, [weight], CPU, compiled=True), weight
+
+    expected = trained(*begun(), steps=4)
+    optimizer, weight = begun()
+    fresh, start = copy.deepcopy(optimizer.state_dict()), weight.detach().clone()
+    trained(optimizer, weight, 2)
+    held = dict(optimizer.state[weight])
+    later, middle = copy.deepcopy(optimizer.state_dict()), weight.detach().clone()
+    for state, at, steps in ((fresh, start, 4), (later, middle, 2)):
+        load_optimizer(optimizer, state, compiled=True)
+        assert all(optimizer.state[weight][key] is tensor for key, tensor in held.items())
+        with torch.no_grad():
+            weight.copy_(at)
+        assert torch.equal(trained(optimizer, weight, steps), expected)
+
+
+def test_only_steps_without_kernels_of_their_own_are_compiled() -> None:
+    def built(name: str, **chosen: bool) -> torch.optim.Optimizer:
+        weights = [nn.Parameter(torch.ones(2))]
+        return build_optimizer({"_target_": f"torch.optim.{name}"}, 0.1, weights, CPU, **chosen)
+
+    assert built("Adam").defaults["fused"] and not can_be_compiled(built("Adam"))
+    assert can_be_compiled(built("Adam", compiled=True))
+    assert built("SGD", compiled=True).defaults["fused"], "not among those that are compiled"
+    assert not can_be_compiled(torch.optim.Adam([nn.Parameter(torch.ones(2))])), "nobody's own"
+    for optimizer in (built("RMSprop"), built("Adam", compiled=True)):
+        optimizer.register_step_post_hook(lambda *_: None)
+        assert not can_be_compiled(optimizer), "its hook would not be called"
 
 
 def test_a_step_imports_no_compiler() -> None:

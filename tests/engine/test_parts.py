@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ganbench.engine import checkpoint
 from ganbench.engine.clock import Clock
-from ganbench.engine.device import products, set_up
+from ganbench.engine.device import no_advice, products, set_up
 from ganbench.engine.gan import GAN, check_loss, check_networks, norms_of
 from ganbench.engine.images import PADDING, grid, png
 from ganbench.engine.signals import Interrupted, StopSignals
@@ -76,6 +77,27 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.get_num_threads() == 1 and torch.are_deterministic_algorithms_enabled()
     set_up(threads=1, deterministic=False)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_compiler_takes_the_threads_of_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_COMPILE_THREADS", raising=False)
+    before = torch.get_num_threads()
+    set_up(1, deterministic=False)
+    assert os.environ["TORCHINDUCTOR_COMPILE_THREADS"] == "1"
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "5")
+    set_up(before, deterministic=False)
+    assert os.environ["TORCHINDUCTOR_COMPILE_THREADS"] == "5", "somebody's own choice"
+
+
+def test_torchs_advice_on_products_is_not_passed_on() -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with no_advice():
+            warnings.warn(
+                "TensorFloat32 tensor cores for float32 matrix multiplication available", stacklevel=1
+            )
+            warnings.warn("something else", stacklevel=1)
+    assert [str(warning.message) for warning in seen] == ["something else"]
 
 
 def test_products_are_in_tf32_on_cuda_beside_bfloat16_only() -> None:

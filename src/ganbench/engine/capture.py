@@ -21,6 +21,11 @@ _broken: list[torch.cuda.CUDAGraph] = []
 """Graphs whose recording failed: torch's allocator still points to them, and to record another is unsafe."""
 
 
+def recording_failed() -> bool:
+    """Whether one has in this process: from then on torch never frees what two streams have used."""
+    return bool(_broken)
+
+
 class Captured:
     """A function of tensors on a CUDA device, recorded once and then replayed.
 

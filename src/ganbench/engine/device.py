@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 def set_up(threads: int | None, deterministic: bool) -> None:
     """Set the process's thread count and kernel choice for one run."""
     torch.set_num_threads(threads or usable_cores())
+    # torch's compiler takes all cores otherwise, also beside other runs.
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(torch.get_num_threads()))
     # cuBLAS and torch read it once, at the first matrix product of the process: a later run may need it.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Asked first: the call imports torch's compiler, which takes seconds.
@@ -43,6 +46,14 @@ def compiler_works(device: torch.device) -> bool:
         log.warning("compile=true: no working compiler (%s); eager it is", compiler_error(error))
         return False
     return True
+
+
+@contextmanager
+def no_advice() -> Iterator[None]:
+    """A block in which torch's compiler does not advise TF32 for matrix products: `products` settles that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
+        yield
 
 
 def compiler_error(error: Exception) -> str:

@@ -22,6 +22,7 @@ from ganbench.config import (
     resolve_target,
     target_arguments,
 )
+from ganbench.engine.device import compiler_works
 from ganbench.engine.optimizers import build_optimizer
 from ganbench.engine.remedies import (
     Tap,
@@ -93,15 +94,19 @@ def build_gan(config: Config, device: torch.device) -> GAN:
     )
     discriminator = fit_discriminator(plain, remedy).to(device)
     captured = config["compile"] and device.type == "cuda"
-    g_opt = build_optimizer(recipe["optimizer"], recipe["g_lr"], generator.parameters(), device, captured)
+    # A step with a hook, which makes the average of the weights, is not compiled: torch's own kernel then.
+    compiled = captured and compiler_works(device) and remedy["ema_decay"] is None
+
+    def optimizer(network: nn.Module, lr: float) -> torch.optim.Optimizer:
+        return build_optimizer(recipe["optimizer"], lr, network.parameters(), device, captured, compiled)
+
+    g_opt = optimizer(generator, recipe["g_lr"])
     decay = remedy["ema_decay"]
     return GAN(
         generator,
         discriminator,
         g_opt,
-        d_opt=build_optimizer(
-            recipe["optimizer"], recipe["d_lr"], discriminator.parameters(), device, captured
-        ),
+        d_opt=optimizer(discriminator, recipe["d_lr"]),
         z_dim=config["model"]["z_dim"],
         num_classes=config["dataset"]["num_classes"],
         ema=None if decay is None else averaged(generator, g_opt, decay),

@@ -19,7 +19,7 @@ from ganbench.data import Batches, Dataset, to_uint8
 from ganbench.engine import checkpoint
 from ganbench.engine.budget import count_steps
 from ganbench.engine.clock import Clock
-from ganbench.engine.device import compiler_error
+from ganbench.engine.device import compiler_error, no_advice, synchronize
 from ganbench.engine.diagnostics import Diagnosis, Diagnostics
 from ganbench.engine.divergence import require_finite
 from ganbench.engine.diversity import diversity, probe_inputs, real_distance
@@ -134,7 +134,7 @@ class Training:
                         bar.set_postfix(self._shown(), refresh=False)
 
     def warm_up(self) -> None:
-        """Have the step compiled, by doing one that is then undone: no time of training, and no step of it.
+        """Have the step compiled, by doing one or two that are undone: no time of training, no step of it.
 
         What no compiler takes is run eagerly, and a warning says so.
         """
@@ -143,7 +143,10 @@ class Training:
         while self.do_step.compiled:
             state = copy.deepcopy(self.state_dict())
             try:
-                self.do_step()
+                with no_advice():
+                    self.do_step()
+                    if self.do_step.optimizers_compiled:  # from the second on, when they have their states
+                        self.do_step()
                 return
             except torch.OutOfMemoryError:
                 raise
@@ -151,6 +154,7 @@ class Training:
                 what, why = self.do_step.compile_less(), compiler_error(error)
                 log.warning("compile=true: %s does not compile (%s); eager it is", what, why)
             finally:
+                synchronize(self.device)  # a step that failed may have left work on another stream
                 self._load(state)
 
     def _due(self) -> list[Callable[[RunDirectory], None]]:
@@ -279,7 +283,7 @@ class Training:
             raise ValueError("its history has other columns")
         for name, part in self.gan.parts().items():
             if isinstance(part, torch.optim.Optimizer):
-                load_optimizer(part, state[name])
+                load_optimizer(part, state[name], self.do_step.optimizers_compiled)
             else:
                 part.load_state_dict(state[name])
         if self.do_step.captured:

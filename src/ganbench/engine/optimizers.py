@@ -1,4 +1,4 @@
-"""The optimisers of torch.optim: built with their fastest kernels and without torch.compile, saved states."""
+"""The optimisers of torch.optim: built with their fastest kernels, their saved states."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ from ganbench.errors import ConfigError
 WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 """The methods, besides ``step``, that torch wraps for torch.compile."""
 
+PLAIN_STEP = "_ganbench_step"
+
+ZERO_STATE = (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop)
+"""Optimisers that torch.compile knows and whose state begins with zeros."""
+
 
 def build_optimizer(
     node: Config,
@@ -24,8 +29,12 @@ def build_optimizer(
     parameters: Iterable[nn.Parameter],
     device: torch.device,
     captured: bool = False,
+    compiled: bool = False,
 ) -> torch.optim.Optimizer:
-    """The optimiser that `node` names, at the rate `lr`; `captured`: for steps that a CUDA graph holds.
+    """The optimiser that `node` names, at the rate `lr`.
+
+    `captured`: for steps that a CUDA graph holds; `compiled`: for `torch.compile`, whose kernels use a whole
+    GPU, where torch's own, made for many more weights, use a few of its processors.
 
     Raises:
         ConfigError: it refuses its values.
@@ -36,7 +45,9 @@ def build_optimizer(
     accepted = inspect.signature(target).parameters
     # One kernel instead of a dozen a parameter; the default chooses it on no device.
     alternatives = {"fused", "foreach", "differentiable"}
-    if "fused" in accepted and not alternatives & node.keys() and _has_fused(node["_target_"], device):
+    left_to_us = "fused" in accepted and not alternatives & node.keys()
+    known = isinstance(target, type) and issubclass(target, ZERO_STATE)
+    if left_to_us and _has_fused(node["_target_"], device) and not (compiled and known):
         chosen["fused"] = True
     # Its step count has to live on the device for a graph to raise it.
     if captured and "capturable" in accepted:
@@ -52,8 +63,8 @@ def uncompiled(target: Callable[..., torch.optim.Optimizer]) -> Callable[..., to
     """An optimiser of torch's with its methods as they are written; anything else as it is.
 
     torch wraps them so that torch.compile leaves them out of its graphs, and imports its compiler for that
-    when they are first called: a third of the time from a command to its first step. Nothing here compiles
-    an optimiser. Such an optimiser cannot be pickled; its state can.
+    when they are first called: a third of the time from a command to its first step. Where a step is compiled
+    here, it is as a whole. Such an optimiser cannot be pickled; its state can.
     """
     if not (isinstance(target, type) and target.__module__.startswith("torch.optim.")):
         return target
@@ -64,7 +75,13 @@ def uncompiled(target: Callable[..., torch.optim.Optimizer]) -> Callable[..., to
             return written(self, *args, **kwargs)
 
     methods = {name: inspect.unwrap(getattr(target, name)) for name in WRAPPED}
-    return type(target.__name__, (target,), {**methods, "step": step, "__module__": target.__module__})
+    own = {"step": step, PLAIN_STEP: step, "__module__": target.__module__}
+    return type(target.__name__, (target,), {**methods, **own})
+
+
+def plain_step(optimizer: torch.optim.Optimizer) -> None:
+    """A step without what torch wraps around it in the constructor: hooks, and a note for profilers."""
+    getattr(optimizer, PLAIN_STEP, optimizer.step)()
 
 
 def can_be_captured(optimizer: torch.optim.Optimizer) -> bool:
@@ -74,11 +91,22 @@ def can_be_captured(optimizer: torch.optim.Optimizer) -> bool:
     )
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def can_be_compiled(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether torch.compile can make kernels of its step and `load_optimizer` keep its state in place.
+
+    Not where a hook hangs on the step, as an average of the weights does: `plain_step` would not call it.
+    """
+    known = isinstance(optimizer, ZERO_STATE) and hasattr(optimizer, PLAIN_STEP)
+    return known and not optimizer.defaults.get("fused") and not optimizer._optimizer_step_post_hooks
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], compiled: bool = False) -> None:
     """Load a saved state, but keep the kernels and layouts of this run: a run may move between machines.
 
     Fused kernels go through memory: moments in another layout than their weights would be those of others.
+    `compiled` code knows a state by the tensors that hold it: they are kept, too.
     """
+    held = {weight: dict(values) for weight, values in optimizer.state.items()} if compiled else {}
     own = {k: optimizer.defaults[k] for k in ("fused", "foreach", "capturable") if k in optimizer.defaults}
     optimizer.load_state_dict(
         {**state, "param_groups": [{**group, **own} for group in state["param_groups"]]}
@@ -87,6 +115,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
         for name, value in values.items():
             if isinstance(value, Tensor) and value.shape == weight.shape:
                 values[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
+    for weight, values in held.items():
+        loaded = optimizer.state[weight]
+        for name, tensor in values.items():
+            loaded[name] = tensor.copy_(loaded[name]) if name in loaded else tensor.zero_()
 
 
 def _has_fused(target: str, device: torch.device) -> bool:

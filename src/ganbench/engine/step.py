@@ -20,15 +20,17 @@ from ganbench.data import Batches
 from ganbench.engine.capture import Captured
 from ganbench.engine.device import autocast, compiler_works, float32, products
 from ganbench.engine.gan import GAN, norms_of, trainable_parameters
-from ganbench.engine.optimizers import can_be_captured
+from ganbench.engine.optimizers import can_be_captured, can_be_compiled, plain_step
 from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, compares_samples, pack
+from ganbench.engine.streams import Pending, SideStream
 from ganbench.losses import Loss
+from ganbench.models.convolution import as_products
 from ganbench.models.layers import weights_unchanged
 
 log = logging.getLogger(__name__)
 
-COMPILED = ("_real", "_images", "_judge", "_penalty", "_g_loss", "_metrics")
-"""The methods of a step that `torch.compile` makes kernels of: all its arithmetic but the optimisers'."""
+COMPILED = ("_real", "_images", "_judge", "_penalty", "_g_loss", "_take_step", "_metrics")
+"""The methods that `torch.compile` makes kernels of: all arithmetic but clipping and the gradients' norms."""
 
 
 class Judged(NamedTuple):
@@ -68,7 +70,12 @@ class Step:
         self.g_objective = self.objective or Adversarial(self.loss)
         self.g_parameters = trainable_parameters(self.gan.generator)
         self.d_parameters = trainable_parameters(self.gan.discriminator)
+        self.has_penalty = type(self.loss).penalty is not Loss.penalty
         self.d_loss = self.loss.d_loss if self.d_loss_weight == 1 else self._weighted_d_loss
+        # Fakes are made beside the discriminator's updates, and its pass for the penalty beside that for the
+        # logits unless a pass changes what the next one sees, as batch norm's and spectral norm's do.
+        self.fakes_beside = SideStream(self.device)
+        self.penalty_beside = SideStream(self.device, allowed=self.has_penalty and not keeps_state(network))
         self.captured = Captured(self._update_both, self.device) if self._may_capture() else None
         self.images = 0
         if self.compile and compiler_works(self.device):
@@ -84,8 +91,11 @@ class Step:
             # Its own random numbers would be others than those of eager steps.
             compiled = torch.compile(getattr(self, name), dynamic=False, options={"fallback_random": True})
             setattr(self, name, compiled)
-        if type(self.loss).penalty is Loss.penalty:
-            self._run_eagerly("_penalty")  # there is none
+        if not self.has_penalty:
+            self._run_eagerly("_penalty")
+        optimizers = (self.gan.d_opt, self.gan.g_opt)
+        if self.device.type != "cuda" or not all(map(can_be_compiled, optimizers)):
+            self._run_eagerly("_take_step")
         # Other objectives look into the discriminator or change its weights: not in its compiled form.
         if not isinstance(self.g_objective, Adversarial):
             self._run_eagerly("_g_loss")
@@ -95,10 +105,15 @@ class Step:
             vars(self).pop(name, None)
 
     def compile_less(self) -> str:
-        """After something did not compile: let the penalty run eagerly or, where it does, all; says which."""
-        if "_penalty" in vars(self):
-            self._run_eagerly("_penalty")
-            return "the penalty"
+        """After something did not compile, let penalty and optimisers run eagerly; where they do, all.
+
+        Returns what that is, in words.
+        """
+        if "_penalty" in vars(self) or self.optimizers_compiled:
+            names = {"_penalty": "the penalty", "_take_step": "an optimiser"}
+            tried = [name for name in names if name in vars(self)]
+            self._run_eagerly(*tried)
+            return " or ".join(names[name] for name in tried)
         self._run_eagerly(*COMPILED)
         return "the step"
 
@@ -106,6 +121,11 @@ class Step:
     def compiled(self) -> bool:
         """Whether anything but the penalty is compiled."""
         return "_judge" in vars(self)
+
+    @property
+    def optimizers_compiled(self) -> bool:
+        """Whether the optimisers' steps are compiled."""
+        return "_take_step" in vars(self)
 
     def _may_capture(self) -> bool:
         if not self.compile or self.device.type != "cuda":
@@ -132,27 +152,33 @@ class Step:
     def _update_both(self, *drawn: Tensor) -> Tensor:
         """The step on the images at the positions `drawn`: work of the device alone, a graph can hold it."""
         real_batches = [self._real(index) for index in drawn] * (self.n_critic // len(drawn))
+        self.fakes_beside.begin()
         with weights_unchanged(self.gan.generator):  # until its own update
             # All at once: the generator does not change between the critic's updates.
             fakes = self._fakes([labels for _, labels in real_batches])
             for (images, real_labels), fake in zip(real_batches, fakes, strict=True):
-                real = pack(images, self.pack)
-                d_report = self._update_discriminator(real, pack(fake.detach(), self.pack), real_labels)
-            shown, labels = (
-                (fakes[-1], real_labels) if self.reuse_fakes else self._fresh_fakes(len(real_labels))
-            )
+                real, made = pack(images, self.pack), pack(fake.get().detach(), self.pack)
+                d_report = self._update_discriminator(real, made, real_labels)
+            if self.reuse_fakes:
+                shown, labels = fakes[-1].get(), real_labels
+            else:
+                fresh = self.fakes_beside.run(partial(self._fresh_fakes, len(real_labels)))
+                shown, labels = fresh.get()
         g_report = self._update_generator((real, real_labels), (pack(shown, self.pack), labels))
         return self._metrics(*d_report, *g_report)
 
     def _real(self, index: Tensor) -> Batch:
         return self.batches.at(index)
 
-    def _fakes(self, labels: Sequence[Tensor]) -> Sequence[Tensor]:
+    def _fakes(self, labels: Sequence[Tensor]) -> Sequence[Pending[Tensor]]:
         """Images for each critic update, in one pass where no layer of the generator mixes samples."""
+        run = self.fakes_beside.run
         with torch.set_grad_enabled(self.reuse_fakes):
             if self.g_one_pass:
-                return self._generate(torch.cat(list(labels))).split([len(part) for part in labels])
-            return [self._generate(part) for part in labels]
+                made = run(lambda: self._generate(torch.cat(list(labels))))
+                parts = made.result.split([len(part) for part in labels])
+                return [Pending(part, made.done) for part in parts]
+            return [run(partial(self._generate, part)) for part in labels]
 
     def _fresh_fakes(self, count: int) -> Batch:
         labels = self.gan.random_labels(count, self.device)
@@ -171,7 +197,10 @@ class Step:
     def _update_discriminator(
         self, real: Tensor, fake: Tensor, labels: Tensor
     ) -> tuple[Judged, Tensor | None, Tensor]:
-        judged, penalty = self._judge(real, fake, labels), self._penalty(real, fake, labels)
+        self.penalty_beside.begin()
+        judged = self._judge(real, fake, labels)
+        with as_products(self.device):
+            penalty = self.penalty_beside.run(partial(self._penalty, real, fake, labels)).get()
         objective = judged.d_loss if penalty is None else judged.d_loss + penalty
         grad_norm = self._update(self.gan.d_opt, objective, self.d_parameters)
         self.loss.constrain(self.gan.discriminator)
@@ -205,16 +234,22 @@ class Step:
         with autocast(self.device, self.precision):
             return self.g_objective(self.gan.discriminator, real, fake)
 
-    @staticmethod
     def _update(
-        optimizer: torch.optim.Optimizer, objective: Tensor, parameters: list[nn.Parameter]
+        self, optimizer: torch.optim.Optimizer, objective: Tensor, parameters: list[nn.Parameter]
     ) -> Tensor:
         """Descend `objective` along `parameters` alone; the norm of the gradient."""
         optimizer.zero_grad(set_to_none=True)
         objective.backward(inputs=parameters)
         grad_norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        optimizer.step()
+        # The first step makes the optimiser's state, which compiled code has to find.
+        if self.optimizers_compiled and optimizer.state:
+            self._take_step(optimizer)
+        else:
+            optimizer.step()
         return grad_norm
+
+    def _take_step(self, optimizer: torch.optim.Optimizer) -> None:
+        plain_step(optimizer)
 
     @torch.no_grad()
     def _metrics(
@@ -227,6 +262,11 @@ class Step:
         if penalty is None:
             penalty = torch.zeros_like(d_loss)
         return torch.stack([d_loss, g_loss, penalty, real.mean(), fake.mean(), accuracy, d_norm, g_norm])
+
+
+def keeps_state(network: nn.Module) -> bool:
+    """Whether a pass may leave something for the next: in buffers, or in parameters that are not trained."""
+    return any(True for _ in network.buffers()) or not all(p.requires_grad for p in network.parameters())
 
 
 @contextmanager
