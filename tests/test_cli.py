@@ -235,6 +235,7 @@ BAD = {
     "device=gpu": ("device=gpu", "auto, cpu, cuda, cuda:N or mps"),
     "loss=wgan_clip loss.critic_norm=spectral": ("loss.critic_norm=spectral", "none, batch, layer"),
     "loss=wgan_gp loss.critic_norm=batch": ("loss.critic_norm=batch", "none, layer, spectral"),
+    "output_root='~/runs'": ("output_root=~/runs", "expanded", f"output_root={Path.home()}/runs"),
     "output_root=file/below": ("output_root", "Not a directory", "output_root=FOLDER"),
     "dataset=mnist dataset.root=nowhere": ("nowhere/MNIST/raw", "ganbench data", "GANBENCH_DATA"),
 }

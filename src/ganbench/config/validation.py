@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import fields
@@ -165,6 +166,12 @@ def _check_ranges(config: Config) -> None:
             raise ConfigError(
                 f"{group}.name={name!r}: names a folder, so letters, digits, '_', '-', '.', '+' only"
             )
+    root = config["output_root"]
+    if root.startswith("~"):
+        raise ConfigError(
+            f"output_root={root}: no shell has expanded the ~, so it would name a folder; "
+            f"write output_root={os.path.expanduser(root)}"
+        )
     decay = config["remedy"]["ema_decay"]
     if decay is not None and not 0 <= decay < 1:
         raise ConfigError(f"remedy.ema_decay={decay}: must be null or lie in [0, 1); try 0.999")
