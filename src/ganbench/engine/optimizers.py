@@ -46,8 +46,7 @@ def build_optimizer(
     # One kernel instead of a dozen a parameter; the default chooses it on no device.
     alternatives = {"fused", "foreach", "differentiable"}
     left_to_us = "fused" in accepted and not alternatives & node.keys()
-    known = isinstance(target, type) and issubclass(target, ZERO_STATE)
-    if left_to_us and _has_fused(node["_target_"], device) and not (compiled and known):
+    if left_to_us and _has_fused(node["_target_"], device) and not (compiled and target in ZERO_STATE):
         chosen["fused"] = True
     # Its step count has to live on the device for a graph to raise it.
     if captured and "capturable" in accepted:
