@@ -256,6 +256,13 @@ def test_a_sweep_of_which_jobs_are_refused_keeps_its_record(elsewhere: Path) -> 
     assert {"multirun.yaml", "job_0.json", "job_1.json"} <= {path.name for path in folder.iterdir()}
 
 
+def test_jobs_of_one_run_are_counted_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("-m", "train.stop_on=null,[collapse]", "seed=0,1") == 0
+    output = capsys.readouterr().out
+    assert "4 jobs of 2 runs" in output.splitlines() and len(table(output)) == 4
+    assert len(find_runs("out")) == 2
+
+
 def test_a_sweep_over_what_its_own_folder_is_named_by(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "-m", *SMALL[:-1], "output_root=a,b", "train.steps=0"]) == 1
     assert "2 runs, 2 not completed" in capsys.readouterr().out

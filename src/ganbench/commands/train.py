@@ -92,11 +92,15 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Read the run directories of the sweep's jobs and print a line each."""
-        jobs = _results(Path(os.environ[SWEEP]))
-        rows = [_summary(json.loads(path.read_text(encoding="utf-8"))) for path in jobs]
+        found = _results(Path(os.environ[SWEEP]))
+        jobs = [json.loads(path.read_text(encoding="utf-8")) for path in found]
+        rows = [_summary(job) for job in jobs]
         print(format_table(["run", "status", "seconds", "d_loss", "g_loss", "reason"], rows))
         failed = sum(row[1] not in (runs.COMPLETED, runs.RUNNING) for row in rows)
-        print(f"{len(rows)} runs, {failed} not completed" if failed else f"{len(rows)} runs")
+        # Jobs that differ in nothing a run is named by, train.stop_on say, are one.
+        places = {job.get("path", index) for index, job in enumerate(jobs)}
+        count = f"{len(rows)} runs" if len(places) == len(rows) else f"{len(rows)} jobs of {len(places)} runs"
+        print(f"{count}, {failed} not completed" if failed else count)
         _state["code"] = 1 if failed or not rows else 0
 
 
