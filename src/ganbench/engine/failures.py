@@ -19,6 +19,9 @@ from ganbench.engine.history import History, Row, Rows
 Record = Mapping[str, Any]
 
 SPECTRAL = "loss.critic_norm=spectral (not with weight clipping)"
+RATES = (
+    "equal and lower rates, e.g. with Adam loss.d_lr=2e-4 loss.g_lr=2e-4 'loss.optimizer.betas=[0.5,0.999]'"
+)
 
 
 class Finding(NamedTuple):
@@ -51,11 +54,7 @@ class Collapse(Failure):
     """The generator makes few different images: all nearly alike, ever fewer, or of a few classes only."""
 
     name = "collapse"
-    fixes = (
-        "equal and lower rates, e.g. with Adam loss.d_lr=2e-4 loss.g_lr=2e-4 "
-        "'loss.optimizer.betas=[0.5,0.999]'",
-        "remedy.feature_matching=true",
-    )
+    fixes = (RATES, "remedy.feature_matching=true")
 
     warm_up: int = 1000
     """Steps before which every generator makes one blob: healthy MLPs on MNIST stay at 0.17 until then. Their
@@ -153,7 +152,7 @@ class VanishingGradients(Failure):
     fixes = (
         "loss=bce (non-saturating) in place of a saturating loss",
         "loss.n_critic=1",
-        "a lower loss.d_lr",
+        RATES,
     )
 
     lasting: int = 500
@@ -170,11 +169,7 @@ class Saturation(Failure):
     """The discriminator is so sure of everything that its own loss has no gradient left: both stand still."""
 
     name = "saturation"
-    fixes = (
-        "loss=bce loss.real_label=0.9 (label smoothing)",
-        "a lower loss.d_lr",
-        SPECTRAL,
-    )
+    fixes = ("loss=bce loss.real_label=0.9 (label smoothing)", RATES)
 
     lasting: int = 500
     fraction: float = 0.02
