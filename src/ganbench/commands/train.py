@@ -98,8 +98,10 @@ class SweepSummary(Callback):
         print(format_table(["run", "status", "seconds", "d_loss", "g_loss", "reason"], rows))
         failed = sum(row[1] not in (runs.COMPLETED, runs.RUNNING) for row in rows)
         # Jobs that differ in nothing a run is named by, train.stop_on say, are one.
-        places = {job.get("path", index) for index, job in enumerate(jobs)}
-        count = f"{len(rows)} runs" if len(places) == len(rows) else f"{len(rows)} jobs of {len(places)} runs"
+        places = len({job.get("path", index) for index, job in enumerate(jobs)})
+        count = f"{len(rows)} runs"
+        if places < len(rows):
+            count = f"{len(rows)} jobs of {places} run{'s' if places > 1 else ''}"
         print(f"{count}, {failed} not completed" if failed else count)
         _state["code"] = 1 if failed or not rows else 0
 
