@@ -4,14 +4,15 @@
     python scripts/equivalence.py --device cuda    # there a step is a CUDA graph, too
     python scripts/equivalence.py --cases cgan/bce --ways basis
 
-The plain way: float32, eager, the discriminator sees real and fake images in two passes, every sample is
-convolved. Against it: one pass for both, the convolved basis of a projection in the place of the samples
-(`SubPixelConv2d.of_projection`), and `compile=true`, which does both. All start from the same weights and
-draw the same numbers; dropout is off, for its masks depend on the size of a pass. Shown is the largest
-difference of a loss in ten steps, relative to the largest loss; with the recipe's own optimiser, and with
-small steps of SGD: Adam makes a whole step of a gradient that is zero but for rounding, as hinge's of some
-biases is under spectral norm. The yardstick is the plain way from weights that are each the next larger
-float32: what a recipe makes of a rounding.
+The plain way: float32, eager, on one stream, the discriminator sees real and fake images in two passes, every
+sample is convolved, also under a penalty. Against it: one pass for both, the convolved basis of a projection
+in the place of the samples (`SubPixelConv2d.of_projection`), a critic's convolutions under a penalty as
+products of patches (`ganbench.models.convolution`, as on CUDA), and `compile=true`, which does all that a
+step does on the device. All start from the same weights and draw the same numbers; dropout is off, for its
+masks depend on the size of a pass. Shown is the largest difference of a loss in ten steps, relative to the
+largest loss; with the recipe's own optimiser, and with small steps of SGD: Adam makes a whole step of a
+gradient that is zero but for rounding, as hinge's of some biases is under spectral norm. The yardstick is the
+plain way from weights that are each the next larger float32: what a recipe makes of a rounding.
 """
 
 from __future__ import annotations
@@ -24,15 +25,18 @@ from torch import Tensor
 
 from ganbench.config import compose
 from ganbench.data import build_dataset
+from ganbench.engine import step as step_module
 from ganbench.engine.device import set_up
 from ganbench.engine.loop import Training
+from ganbench.engine.streams import SideStream
 from ganbench.hardware import resolve_device
+from ganbench.models.convolution import Conv2d, as_products
 from ganbench.models.layers import Project, SubPixelConv2d
 from ganbench.runs import METRICS
 
 MLP = [f"mlp/{loss}" for loss in ("bce", "lsgan", "hinge", "wgan_clip", "wgan_gp", "sn_hinge")]
 CASES = [*MLP, "dcgan/bce", "cgan/bce", "cgan/wgan_gp"]
-WAYS = ("next float", "one pass", "basis", "compile=true")
+WAYS = ("next float", "one pass", "basis", "patches", "compile=true")
 STEPS = 10
 OF_PROJECTION = SubPixelConv2d.of_projection
 LOSSES = [METRICS.index("d_loss"), METRICS.index("g_loss")]
@@ -54,10 +58,18 @@ def train(case: str, device: torch.device, way: str, sgd: bool) -> Tensor | None
     training = Training(config, build_dataset(config["dataset"]), device)
     step = training.do_step
     with_basis = any(isinstance(layer, SubPixelConv2d) for layer in training.gan.generator.modules())
-    if (way == "one pass" and not step.one_pass) or (way == "basis" and not with_basis):
+    with_patches = step.has_penalty and any(
+        isinstance(m, Conv2d) for m in training.gan.discriminator.modules()
+    )
+    there = {"one pass": step.one_pass, "basis": with_basis, "patches": with_patches}
+    if not there.get(way, True):
         return None
     step.one_pass = step.one_pass and way in ("one pass", "compile=true")
     SubPixelConv2d.of_projection = OF_PROJECTION if way in ("basis", "compile=true") else every_sample  # type: ignore[method-assign]
+    if way != "compile=true":
+        step.fakes_beside = step.penalty_beside = SideStream(device, allowed=False)
+    chosen_device = {"compile=true": device, "patches": torch.device("cuda")}.get(way, torch.device("cpu"))
+    step_module.as_products = lambda _: as_products(chosen_device)
     if sgd:
         gan = training.gan
         gan.d_opt = torch.optim.SGD(gan.discriminator.parameters(), lr=1e-3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -61,16 +61,17 @@ def test_the_penalty_has_a_stream_where_passes_leave_no_trace(
 class Recorder:
     """A side stream that notes what is asked of it."""
 
+    names: ClassVar[list[str]] = []
+    order: ClassVar[list[str]] = []
+
     def __init__(self, device: torch.device, allowed: bool = True) -> None:
-        self.name = "fakes" if "fakes" not in told else "penalty"
-        told.setdefault(self.name, [])
+        self.name = self.names.pop(0)
 
     def begin(self) -> None:
         self.note("begin")
 
     def note(self, what: str) -> None:
-        told[self.name].append(what)
-        told["order"].append(f"{self.name} {what}")
+        self.order.append(f"{self.name} {what}")
 
     def run(self, work: Any) -> Any:
         self.note("run")
@@ -84,23 +85,21 @@ class Recorder:
         return Told(result)
 
 
-told: dict[str, list[str]] = {}
-
-
 @pytest.mark.parametrize("model", ["mlp", "dcgan"])
 @pytest.mark.parametrize("setting", ["loss.n_critic=1", "loss.same_batch=true", "loss.reuse_fakes=true"])
 def test_everything_begun_beside_is_waited_for(
     model: str, setting: str, configure: Any, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told.clear()
-    told["order"] = []
+    order: list[str] = []
+    monkeypatch.setattr(Recorder, "names", ["fakes", "penalty"])
+    monkeypatch.setattr(Recorder, "order", order)
     monkeypatch.setattr(step_module, "SideStream", Recorder)
     training = Training(configure("loss=wgan_gp", f"model={model}", setting), digits, CPU)
     step = training.do_step
     judge = step._judge
-    monkeypatch.setattr(step, "_judge", lambda *inputs: (told["order"].append("judge"), judge(*inputs))[1])
+    monkeypatch.setattr(step, "_judge", lambda *inputs: (order.append("judge"), judge(*inputs))[1])
     step()
-    order, updates = told["order"], step.n_critic
+    updates = step.n_critic
     assert order[0] == "fakes begin" and order.count("fakes begin") == 1
     made = 1 if model == "mlp" else updates  # one pass where no layer mixes samples
     fresh = 0 if setting == "loss.reuse_fakes=true" else 1

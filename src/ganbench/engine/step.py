@@ -266,7 +266,8 @@ class Step:
 
 def keeps_state(network: nn.Module) -> bool:
     """Whether a pass may leave something for the next: in buffers, or in parameters that are not trained."""
-    return any(True for _ in network.buffers()) or not all(p.requires_grad for p in network.parameters())
+    has_buffers = next(network.buffers(), None) is not None
+    return has_buffers or not all(weight.requires_grad for weight in network.parameters())
 
 
 @contextmanager
