@@ -13,7 +13,7 @@ from ganbench.cli import main
 from ganbench.config import Config, compose, group_files, group_names, purpose
 from ganbench.data import Batches, Dataset, Split
 from ganbench.engine.budget import count_steps
-from ganbench.engine.gan import check_recipe
+from ganbench.engine.checks import check_recipe
 from ganbench.engine.loop import sample_inputs
 from ganbench.session import train_run
 

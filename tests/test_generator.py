@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ganbench.generator import load_generator, pack
+from ganbench.generator import exported_step, load_generator, pack
 from ganbench.session import train_run
 
 
@@ -32,6 +32,22 @@ def test_equal_weights_are_equal_files() -> None:
 def test_any_name_is_kept() -> None:
     network = nn.ModuleDict({'ä"ö': nn.Linear(1, 1)})
     assert safetensors.torch.load(pack(network, 1, 2)).keys() == network.state_dict().keys()
+
+
+def test_weights_that_two_layers_share_are_written_for_both() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    network[1].weight = network[0].weight
+    loaded = safetensors.torch.load(pack(network, 1, 2))
+    assert torch.equal(loaded["1.weight"], network[0].weight)
+
+
+def test_the_step_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    assert exported_step(file) is None
+    file.write_bytes(pack(nn.Linear(1, 1), 12, 48))
+    assert exported_step(file) == 12
+    file.write_bytes(b"something else")
+    assert exported_step(file) is None
 
 
 NEEDS_VALUES = """

@@ -23,7 +23,9 @@ from ganbench.engine.images import PADDING
 from ganbench.engine.loop import Training
 from ganbench.engine.signals import Interrupted
 from ganbench.errors import ConfigError, DataError, RunError
-from ganbench.runs import RunDirectory, read_run
+from ganbench.evaluation import RunScorer
+from ganbench.generator import pack
+from ganbench.runs import GENERATOR, RunDirectory, read_run
 from ganbench.session import run_path, train_run
 
 pytestmark = pytest.mark.usefixtures("cached_data")
@@ -277,6 +279,50 @@ def stop_in_the_first_step(monkeypatch: pytest.MonkeyPatch, number: int = signal
         original(self)
 
     monkeypatch.setattr(Training, "advance", advance)
+
+
+def test_a_start_that_fails_keeps_what_was_known(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configure("loss=hinge", "model=mlp")
+    with monkeypatch.context() as patch:
+        stop_in_the_first_step(patch)
+        with pytest.raises(Interrupted):
+            train_run(config)
+    path = run_path(config)
+    before = read_run(path).info
+    assert before["steps_done"] == 1
+    (path / "run.json").write_text(json.dumps({**before, "resumed": None}))
+
+    def full(*args: Any) -> None:
+        raise RuntimeError("CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "Training", full)
+        assert train_run(config).reason == "RuntimeError: CUDA error: out of memory"
+    after = read_run(path).info
+    assert [after[key] for key in ("status", "resumed")] == [runs.FAILED, 0]
+    for key in ("steps_done", "images_seen", "seconds", "parameters"):
+        assert after[key] == before[key], key
+    assert train_run(config).status == runs.COMPLETED
+
+
+def test_best_weights_of_steps_that_are_taken_again_are_dropped(
+    configure: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a repeated step gives other bits, they are of a training that is not this run's."""
+    config = configure("loss=hinge", "model=mlp", "eval.every=1", "eval.training_num_samples=40", *SMALL_EVAL)
+    with monkeypatch.context() as patch:
+        stop_in_the_first_step(patch)
+        with pytest.raises(Interrupted):
+            train_run(config)
+    best = run_path(config) / GENERATOR["best"]
+    best.write_bytes(pack(torch.nn.Linear(1, 1), 2, 8))  # as a killed process might leave it after step 2
+
+    def enough(*args: Any) -> None:
+        raise RuntimeError("before anything was scored")
+
+    monkeypatch.setattr(RunScorer, "on_the_way", enough)
+    assert train_run(config).status == runs.FAILED
+    assert not best.exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

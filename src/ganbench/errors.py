@@ -19,6 +19,20 @@ class RunError(UserError):
     """A run directory that is missing, damaged, held by another process or not writable."""
 
 
+MISTAKES = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    NameError,
+    AssertionError,
+    ArithmeticError,
+    OSError,
+)
+"""What somebody's own network or loss may raise that is wrong."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, its type where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

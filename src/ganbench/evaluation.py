@@ -12,7 +12,7 @@ from ganbench.config import Config
 from ganbench.data import Dataset
 from ganbench.engine.images import grid, png
 from ganbench.engine.loop import Training
-from ganbench.generator import load_generator, pack
+from ganbench.generator import exported_step, load_generator, pack
 from ganbench.metrics.evaluation import Evaluator, Origin, fid_of
 from ganbench.metrics.memorisation import closest_pairs
 from ganbench.metrics.protocol import EvalSettings
@@ -37,6 +37,16 @@ class RunScorer:
         self.z_dim = config["model"]["z_dim"]
         self.conditional = config["model"]["conditional"]
         self.evaluator = Evaluator(dataset, EvalSettings.from_config(config["eval"]), device)
+
+    def resumed(self, training: Training, run: RunDirectory) -> None:
+        """Drop best weights that are not of the best score so far: steps that are now taken again left them.
+
+        Where a repeated step gives other bits, they would be of a training that is not this run's.
+        """
+        file = run.path / GENERATOR["best"]
+        best = min(training.scores, key=fid_of, default={"step": None})
+        if file.exists() and exported_step(file) != best["step"]:
+            file.unlink()
 
     def on_the_way(self, training: Training, run: RunDirectory) -> None:
         """Score the present weights cheaply against the train split, and keep them if they are the best."""

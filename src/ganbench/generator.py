@@ -90,7 +90,9 @@ def pack(network: nn.Module, step: int, images: int) -> bytes:
 
     Nothing that differs between equal trainings is in it: equal weights are equal files.
     """
-    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    state = network.state_dict()
+    # A copy of each: the format refuses weights that two layers share.
+    tensors = {name: t.clone(memory_format=torch.contiguous_format) for name, t in state.items()}
     metadata = {"step": str(step), "images": str(images)}
     return _in_order(safetensors.torch.save(tensors, metadata))
 
@@ -106,6 +108,15 @@ def _in_order(data: bytes) -> bytes:
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + data[end:]
+
+
+def exported_step(file: Path) -> int | None:
+    """The step of weights that `pack` wrote; None where there are none that can be read."""
+    try:
+        with safetensors.safe_open(file, framework="pt") as content:
+            return int((content.metadata() or {})["step"])
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError):
+        return None
 
 
 def _model(record: RunRecord) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import platform
 import re
 import resource
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -67,6 +69,15 @@ def usable_cores() -> int:
 def physical_memory() -> int:
     """Bytes of this machine's memory."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Begin `peak_memory` anew, without the runs before in this process; off Linux a CPU's goes on."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # see proc(5)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -23,13 +23,13 @@ from ganbench import runs
 from ganbench.config import Config
 from ganbench.data import Dataset, build_dataset
 from ganbench.engine.checkpoint import load_latest
+from ganbench.engine.checks import check_recipe
 from ganbench.engine.device import set_up
 from ganbench.engine.divergence import DivergedError
-from ganbench.engine.gan import check_recipe
 from ganbench.engine.loggers import open_logger, require_logger
 from ganbench.engine.loop import Training
 from ganbench.engine.signals import Interrupted, StopSignals
-from ganbench.errors import ConfigError, RunError, UserError
+from ganbench.errors import ConfigError, RunError, UserError, first_line
 from ganbench.evaluation import RunScorer, packed
 from ganbench.hardware import native_precision, resolve_device
 from ganbench.metrics.protocol import now
@@ -37,6 +37,18 @@ from ganbench.quick import no_garbage
 from ganbench.runs import NewerSchemaError, RunDirectory, RunHeldError
 from ganbench.schema import RemedyConfig
 from ganbench.versions import git_state, versions
+
+UNTRAINED: dict[str, Any] = {
+    "steps_done": 0,
+    "steps_total": None,
+    "images_seen": 0,
+    "seconds": {"train": 0.0, "eval": 0.0, "other": 0.0},
+    "peak_memory_bytes": 0,
+    "execution": None,
+    "parameters": None,
+    "diagnosis": [],
+}
+"""What run.json says of a training before its first step."""
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +140,8 @@ def _train(
             begin()
             training = Training(config, dataset, device)
             _resume(run, training)
+            if scorer is not None:
+                scorer.resumed(training, run)
             training.logger = open_logger(config["logger"], run.path, training.step)
             training.logger.text("config", configuration.to_yaml(config), training.step)
             run.write_info(parameters=training.gan.parameter_counts(), steps_total=training.total_steps)
@@ -194,7 +208,7 @@ def _why(error: Exception, config: Config) -> str:
             f"{error.filename or 'a file'}: {error.strerror}; when that is mended, "
             f"{_same_command(config)} resumes from the last checkpoint"
         )
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
 
 
 def _require_own(path: Path) -> None:
@@ -283,6 +297,8 @@ def _begin(
     """Mark the directory as this run's, now running."""
     config_hash = configuration.identity(config)
     before = _info_before(run.path)
+    run.info.update(before)  # what is known of earlier training, until this start knows better
+    resumed = before.get("resumed")
     run.write_info(
         schema=runs.SCHEMA,
         status=runs.RUNNING,
@@ -304,15 +320,8 @@ def _begin(
         },
         started_at=before.get("started_at", now()),
         finished_at=None,
-        resumed=before.get("resumed", -1) + 1,
-        steps_done=0,
-        steps_total=None,
-        images_seen=0,
-        seconds={"train": 0.0, "eval": 0.0, "other": 0.0},
-        peak_memory_bytes=0,
-        execution=None,
-        parameters=None,
-        diagnosis=[],
+        resumed=resumed + 1 if isinstance(resumed, int) else 0,
+        **{name: before.get(name, value) for name, value in UNTRAINED.items()},
     )
     run.write_config(configuration.to_yaml({**config, "force": False}))
     for name, text in records.items():
@@ -321,11 +330,10 @@ def _begin(
 
 def _resume(run: RunDirectory, training: Training) -> None:
     state = load_latest(run.path, training.config_hash)
-    if state is None:
-        return
-    training.load_state_dict(state)
+    if state is not None:
+        training.load_state_dict(state)
+        log.info("%s: resumed at step %d", run.path, training.step)
     run.write_info(**training.progress(), diagnosis=training.diagnostics.as_dicts())
-    log.info("%s: resumed at step %d", run.path, training.step)
 
 
 def _finish(run: RunDirectory, training: Training, scorer: RunScorer | None) -> None:

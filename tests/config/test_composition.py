@@ -11,7 +11,7 @@ import pytest
 
 from ganbench import runs
 from ganbench.config import BUDGETS, compose, group_names, identity, validate
-from ganbench.engine.gan import check_recipe
+from ganbench.engine.checks import check_recipe
 from ganbench.errors import ConfigError
 from ganbench.session import train_run
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ganbench.config import Config, compose, validate
-from ganbench.engine.gan import check_recipe
+from ganbench.engine.checks import check_recipe
 
 Refusal = Callable[[Callable[[], Any]], str]
 

@@ -219,6 +219,10 @@ def test_nothing_is_advised_that_the_run_does_already() -> None:
     assert advice((lr, betas, "less"), adam) == "less"
     assert advice((lr, betas), adam) == LAST_RESORT
     assert advice((lr, "loss.x.y=1"), {}) == f"{lr}, or loss.x.y=1"
+    spectral = "loss.critic_norm=spectral (not with weight clipping)"
+    for norm, said in (("spectral", LAST_RESORT), ("none", spectral)):  # auto is the model's own
+        own = {"loss": {"critic_norm": "auto"}, "model": {"discriminator": {"norm": norm}}}
+        assert advice((spectral,), own) == said
 
 
 # --- in a run ---------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from ganbench import runs
 from ganbench.config import compose, identity
 from ganbench.data import Batches, Dataset
-from ganbench.engine.gan import GAN, check_recipe
+from ganbench.engine.checks import check_recipe
+from ganbench.engine.gan import GAN
 from ganbench.engine.loop import Training
 from ganbench.engine.remedies import (
     EPSILON,
@@ -153,6 +154,7 @@ REFUSED = {
     "remedy.pack=3": "remedy.pack=3: train.batch_size has 4 images",
     # 1,297 digits leave a last batch of one.
     "remedy.pack=2 train.drop_last=false": "remedy.pack=2: the last partial batch .* has 1 images",
+    "remedy.minibatch_std=true train.drop_last=false": "the last partial batch .*=1 leaves",
     "remedy.pack=0": "remedy.pack=0: must be an integer of at least 1",
     "remedy.unroll=2 loss=wgan_clip": "remedy.unroll=2: .* loss=wgan_clip constrains .* use remedy.unroll=0",
     "remedy.unroll=-1": "remedy.unroll=-1: must be an integer of at least 0",

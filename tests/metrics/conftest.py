@@ -16,6 +16,7 @@ class Projection:
 
     sha256 = "0" * 64
     num_classes: int | None = 3
+    channels = (1,)
 
     def __init__(self) -> None:
         self.seen = 0

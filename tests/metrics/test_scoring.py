@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from ganbench.errors import UserError
 from ganbench.metrics import classes, diversity, memorisation, neighbours
 from ganbench.metrics.density_coverage import density_coverage
 from ganbench.metrics.evaluation import Evaluator, Origin, fid_of
@@ -256,3 +257,9 @@ def test_training_goes_on_bit_for_bit(evaluator):
 
     with_it, without = parameters(True), parameters(False)
     assert all(torch.equal(with_it[name], without[name]) for name in without)
+
+
+def test_images_the_extractor_does_not_take_are_refused_at_once(tiny, projection):
+    projection.channels = (3,)
+    with pytest.raises(UserError, match=r"eval.extractor=judge: takes images of 3 channels, got 1"):
+        Evaluator(tiny, SETTINGS, extractor=projection)

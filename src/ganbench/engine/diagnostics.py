@@ -136,6 +136,8 @@ def _made(fix: str, config: Config) -> bool:
 def _value(config: Config, key: str) -> Any:
     """What a key is set to; of a group its name."""
     found = lookup(config, key)
+    if key == "loss.critic_norm" and found == "auto":
+        found = lookup(config, "model.discriminator.norm")  # the model's own
     return found.get("name") if isinstance(found, Mapping) else found
 
 

@@ -34,7 +34,7 @@ def square_grid(images: Tensor) -> Tensor:
 
 
 def png(sheet: Tensor, zoom: int = 2) -> bytes:
-    """PNG bytes of a uint8 image C×H×W, grey for one channel, RGB for three, enlarged `zoom` times.
+    """PNG bytes of a uint8 image C×H×W, enlarged `zoom` times: three channels of it as RGB, else one as grey.
 
     They say of themselves that ganbench made them, by which `is_ours` knows them.
     """
@@ -42,7 +42,7 @@ def png(sheet: Tensor, zoom: int = 2) -> bytes:
     from PIL.PngImagePlugin import PngInfo
 
     pixels = sheet.permute(1, 2, 0).cpu().numpy()
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image = Image.fromarray(pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, 0])
     buffer = io.BytesIO()
     made_by = PngInfo()
     made_by.add_text("Software", "ganbench")

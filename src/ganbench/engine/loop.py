@@ -32,7 +32,7 @@ from ganbench.engine.remedies import generator_objective
 from ganbench.engine.signals import StopSignals
 from ganbench.engine.step import Step
 from ganbench.errors import RunError
-from ganbench.hardware import peak_memory
+from ganbench.hardware import forget_peak_memory, peak_memory
 from ganbench.models.modes import evaluating
 from ganbench.runs import HISTORY_COLUMNS, METRICS, RunDirectory
 
@@ -60,7 +60,7 @@ class Training:
         self.gan = build_gan(config, device)
         if device.type == "cuda":
             gc.collect()  # an earlier run's step and its graph refer to each other
-            torch.cuda.reset_peak_memory_stats(device)  # of the runs before in this process
+        forget_peak_memory(device)
         train, loss = config["train"], config["loss"]
         self.batches = Batches(dataset.train, train["batch_size"], config["seed"], device, train["drop_last"])
         strategy, remedy = build_loss(config), config["remedy"]
@@ -237,7 +237,7 @@ class Training:
 
     @torch.no_grad()  # not inference_mode: a tensor that a module kept from it would break later training
     def generate(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Images uint8 N×C×H×W in eval mode; but on MPS the random numbers of training stay theirs."""
+        """Images uint8 N×C×H×W in eval mode; the random state stays as it was, but for MPS's."""
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda), evaluating(self.gan.generator):
             return to_uint8(self.gan.generator(z, labels))

@@ -1,8 +1,7 @@
 """Remedies against mode collapse, each off by default, each composable with the others.
 
 Each is a part of its own around the two networks, the loss or the optimiser, so that the training step
-knows three things only: how images are packed for the discriminator, whether that compares them with each
-other, and what the generator descends.
+knows two things only: how images are packed for the discriminator, and what the generator descends.
 """
 
 from __future__ import annotations
@@ -106,11 +105,6 @@ class MinibatchStd(nn.Module):
 def fit_discriminator(discriminator: nn.Module, remedy: Config) -> nn.Module:
     """The discriminator with what `remedy` adds to it."""
     return MinibatchStd(discriminator) if remedy["minibatch_std"] else discriminator
-
-
-def compares_samples(discriminator: nn.Module) -> bool:
-    """Whether a remedy lets the logits of a batch depend on each other."""
-    return any(isinstance(module, MinibatchStd) for module in discriminator.modules())
 
 
 # --- what the generator descends --------------------------------------------------------------------
@@ -263,13 +257,14 @@ def check_remedies(config: Config, loss: Loss) -> None:
             f"remedy.unroll={unroll}: its steps cannot be constrained, and loss={config['loss']['name']} "
             "constrains the discriminator after each step; use remedy.unroll=0 or another loss"
         )
-    count, batch_size = config["remedy"]["pack"], config["train"]["batch_size"]
-    if config["remedy"]["minibatch_std"] and batch_size < 2 * count:
-        what = "an image" if count == 1 else f"a pack of remedy.pack={count}"
-        raise ConfigError(
-            f"remedy.minibatch_std=true: train.batch_size={batch_size} leaves {what} no other to differ "
-            "from; use a larger train.batch_size or remedy.minibatch_std=false"
-        )
+    count, sizes = config["remedy"]["pack"], batch_sizes(config)
+    for name, size in sizes.items():
+        if config["remedy"]["minibatch_std"] and size < 2 * count:
+            what = "an image" if count == 1 else f"a pack of remedy.pack={count}"
+            raise ConfigError(
+                f"remedy.minibatch_std=true: {name}={size} leaves {what} no other to differ "
+                "from; use a larger train.batch_size or remedy.minibatch_std=false"
+            )
     if count == 1:
         return
     if config["model"]["conditional"]:
@@ -277,7 +272,7 @@ def check_remedies(config: Config, loss: Loss) -> None:
             f"remedy.pack={count}: packs images of any class, so it needs an unconditional model; "
             f"model={config['model']['name']} is conditional: use remedy.pack=1 or another model"
         )
-    for name, size in batch_sizes(config).items():
+    for name, size in sizes.items():
         if size % count:
             dropped = "" if config["train"]["drop_last"] else ", and train.drop_last=true"
             raise ConfigError(

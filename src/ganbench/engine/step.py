@@ -19,9 +19,9 @@ from torch.nn.utils import parametrize
 from ganbench.data import Batches
 from ganbench.engine.capture import Captured
 from ganbench.engine.device import autocast, compiler_works, float32, products
-from ganbench.engine.gan import GAN, norms_of, trainable_parameters
+from ganbench.engine.gan import GAN, trainable_parameters
 from ganbench.engine.optimizers import can_be_captured, can_be_compiled, plain_step
-from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, compares_samples, pack
+from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, pack
 from ganbench.engine.streams import Pending, SideStream
 from ganbench.losses import Loss
 from ganbench.models.convolution import as_products
@@ -63,10 +63,9 @@ class Step:
 
     def __post_init__(self) -> None:
         network = self.gan.discriminator
-        # Batch norm would let real and fake images see each other's statistics.
-        self.one_pass = "batch" not in norms_of(network) and not compares_samples(network)
-        # It would let the fakes of one critic update see those of the others.
-        self.g_one_pass = "batch" not in norms_of(self.gan.generator)
+        # Batch norm, say, would let real and fake images see each other's statistics, or the fakes of one
+        # critic update those of the others.
+        self.one_pass, self.g_one_pass = not self.gan.d_mixes, not self.gan.g_mixes
         self.g_objective = self.objective or Adversarial(self.loss)
         self.g_parameters = trainable_parameters(self.gan.generator)
         self.d_parameters = trainable_parameters(self.gan.discriminator)

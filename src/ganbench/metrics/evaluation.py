@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ganbench.data import Dataset
 from ganbench.metrics.cache import Cache
-from ganbench.metrics.features import Extractor, load_extractor
+from ganbench.metrics.features import Extractor, load_extractor, require_channels
 from ganbench.metrics.protocol import EvalSettings
 from ganbench.metrics.reference import Reference
 from ganbench.metrics.sampling import Samples, generate, labels_to_ask, reference_counts
@@ -45,7 +45,7 @@ class Evaluator:
         """Loads the extractor, so that what it lacks is found before any image is made.
 
         Raises:
-            UserError: no such judge, or no Inception weights to be had.
+            UserError: no such judge, no Inception weights to be had, or images of channels it does not take.
         """
         self.dataset = dataset
         self.settings = settings
@@ -53,6 +53,7 @@ class Evaluator:
         self.extractor = extractor or load_extractor(
             settings.extractor, dataset.name, self.device, settings.inception_weights
         )
+        require_channels(settings.extractor, self.extractor.channels, dataset.train.images.shape[1])
         self.cache = cache or Cache()
 
     @cached_property

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ganbench import data
+from ganbench.errors import UserError
 from ganbench.metrics.judge import load_judge
 from ganbench.metrics.protocol import JUDGE_SIZE
 
@@ -36,11 +37,13 @@ class Extractor(Protocol):
     """A fixed network that scores are based on.
 
     `sha256` (of its weights) goes into every record. `num_classes` is the number of classes of the
-    dataset that its logits stand for, None where they stand for something else.
+    dataset that its logits stand for, None where they stand for something else. `channels` are the numbers
+    of channels that it takes.
     """
 
     sha256: str
     num_classes: int | None
+    channels: tuple[int, ...]
 
     def __call__(self, images: Tensor, batch_size: int) -> Features:
         """Features of uint8 images N×C×H×W, in batches of at most `batch_size`."""
@@ -62,6 +65,7 @@ class JudgeExtractor:
         judge = load_judge(dataset, variant)
         self.sha256 = judge.sha256
         self.num_classes: int | None = judge.head.out_features
+        self.channels: tuple[int, ...] = (judge.in_channels,)
         self._network = judge.to(self.device)
 
     def __call__(self, images: Tensor, batch_size: int) -> Features:
@@ -70,6 +74,19 @@ class JudgeExtractor:
             return gathered(
                 self._network(resize(batch, JUDGE_SIZE).to(self.device)) for batch in images.split(batch_size)
             )
+
+
+def require_channels(name: str, taken: tuple[int, ...], found: int) -> None:
+    """Hold images of `found` channels against what an extractor takes.
+
+    Raises:
+        UserError: it takes others.
+    """
+    if found not in taken:
+        raise UserError(
+            f"eval.extractor={name}: takes images of {' or '.join(map(str, taken))} channels, got {found}; "
+            "use another extractor, or train with eval.enabled=false"
+        )
 
 
 def load_extractor(

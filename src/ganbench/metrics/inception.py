@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ganbench.errors import UserError, first_line
-from ganbench.metrics.features import Features, full_precision, gathered
+from ganbench.metrics.features import Features, full_precision, gathered, require_channels
 from ganbench.network import socket_timeout
 
 WEIGHTS_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -33,6 +33,7 @@ class InceptionExtractor:
     """2048 pooled features and the 1008 unbiased logits; grey becomes three equal channels."""
 
     num_classes: int | None = None
+    channels: tuple[int, ...] = (1, 3)
 
     def __init__(self, weights: Path | None = None, device: str | torch.device = "cpu") -> None:
         """Load `weights`, else the file in torch's hub folder, fetched there where it is missing.
@@ -65,12 +66,7 @@ class InceptionExtractor:
         Raises:
             UserError: images of another number of channels.
         """
-        channels = images.shape[1]
-        if channels not in (1, 3):
-            raise UserError(
-                f"eval.extractor=inception: needs images of 1 or 3 channels, got {channels}; "
-                "use eval.extractor=judge"
-            )
+        require_channels("inception", self.channels, images.shape[1])
         with full_precision(self.device):
             return gathered(
                 self._network(batch.to(self.device).expand(-1, 3, -1, -1))

@@ -57,7 +57,7 @@ class EvalSettings:
         return cls(**{key: value for key, value in group.items() if key in known})
 
     def during_training(self, num_classes: int) -> EvalSettings:
-        """The cheap setting: few images, against the train split, no extra images a class."""
+        """The cheap setting: few images, against the train split, hardly more of a class than they hold."""
         return replace(
             self,
             num_samples=self.training_num_samples,

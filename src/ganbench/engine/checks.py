@@ -1,0 +1,257 @@
+"""A recipe is held together before anything slow happens: its loss, its networks, its optimisers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ganbench.config import NORM_CHOICES, Config, instantiate, target_arguments
+from ganbench.engine.gan import build_loss, count_parameters, is_own_model, norms_of, shown_shape
+from ganbench.engine.optimizers import build_optimizer
+from ganbench.engine.remedies import Tap, batch_sizes, check_features, check_remedies
+from ganbench.errors import MISTAKES, ConfigError, first_line
+from ganbench.hardware import physical_memory
+from ganbench.losses import Loss
+from ganbench.models.weightless import without_weights
+
+
+def check_recipe(config: Config) -> None:
+    """Hold loss and networks together before anything slow happens.
+
+    Raises:
+        ConfigError: they cannot be built, do not fit each other, or contradict each other.
+    """
+    loss = build_loss(config)
+    check_loss(loss, max(1, min(batch_sizes(config).values()) // config["remedy"]["pack"]))
+    check_remedies(config, loss)
+    _check_norms(check_networks(config, loss), config, loss)
+    _check_optimizers(config)
+
+
+def _check_norms(found: set[str], config: Config, loss: Loss) -> None:
+    """Refuse normalisations of the discriminator that the loss refuses."""
+    refused = loss.refused_norms
+    for norm in sorted(found & set(refused)):
+        fitting = [name for name in NORM_CHOICES if name != "auto" and name not in refused]
+        asked = config["loss"]["critic_norm"]
+        key = "model.discriminator.norm" if asked not in ("auto", norm) else "loss.critic_norm"
+        raise ConfigError(
+            f"{key}={norm if asked != 'auto' else asked}: {config['loss']['name']} cannot be "
+            f"trained with {norm} norm in the discriminator: {refused[norm]}; use one of "
+            f"{', '.join(fitting)}"
+        )
+
+
+def _check_optimizers(config: Config) -> None:
+    """Take a plain step with each."""
+    for key in ("d_lr", "g_lr"):
+        weight = torch.nn.Parameter(torch.zeros(1))
+        node = config["loss"]["optimizer"]
+        optimizer = build_optimizer(node, config["loss"][key], [weight], torch.device("cpu"))
+        weight.grad = torch.zeros(1)
+        try:
+            optimizer.step()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError(
+                f"loss.optimizer: {node['_target_']} cannot take a plain step ({error}); use one that can, "
+                "e.g. torch.optim.Adam"
+            ) from error
+
+
+def check_loss(loss: Loss, count: int = 2) -> None:
+    """Hold a strategy to its contract, on as many logits as the smallest batch has.
+
+    Raises:
+        ConfigError: it is none; or a loss of it fails on logits N×1 and on N, is no single number, or depends
+            on none of them.
+    """
+    if not isinstance(loss, Loss):
+        raise ConfigError(f"{_named(loss)}: is no strategy; derive it from ganbench.losses.Loss")
+    for method, inputs in (("d_loss", 2), ("g_loss", 1)):
+        # A model may give either shape.
+        faults = [_fault(getattr(loss, method), inputs, shape) for shape in ((count, 1), (count,))]
+        if all(faults):
+            raise ConfigError(f"{_named(loss)}: {method} {faults[0]}")
+
+
+def _named(loss: Loss) -> str:
+    return f"loss._target_={type(loss).__module__}.{type(loss).__qualname__}"
+
+
+def _fault(method: Callable[..., Tensor], inputs: int, shape: tuple[int, ...]) -> str | None:
+    """What is wrong with a loss of so many logits, and the way out; None if nothing is."""
+    logits = [torch.linspace(-1, 1, shape[0]).view(shape).requires_grad_() for _ in range(inputs)]
+    try:
+        value = method(*logits)
+    except MISTAKES as error:
+        return (
+            f"fails on logits of shape {shape} ({type(error).__name__}: {first_line(error)}); "
+            "mend it, or use a larger train.batch_size"
+        )
+    if fault := _no_number(value):
+        return fault
+    if not value.requires_grad:
+        return "must depend on the logits, but is a constant to them; make it of them, and without .detach()"
+    return None
+
+
+def _no_number(value: object) -> str | None:
+    """What is wrong with something that should be a tensor of one number; None if nothing is."""
+    if isinstance(value, Tensor) and not value.ndim:
+        return None
+    given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    return (
+        f"must give a tensor of one number and no dimension, gives {given}; end it with .mean(), and "
+        "leave .item() out"
+    )
+
+
+def _check_penalty(loss: Loss, discriminator: nn.Module, images: Tensor, labels: Tensor) -> None:
+    """Try a penalty on a batch."""
+    try:
+        value = loss.penalty(partial(discriminator, labels=labels), images, images.flip(0))
+    except MISTAKES as error:
+        raise ConfigError(
+            f"{_named(loss)}: penalty fails on a batch of shape {tuple(images.shape)} "
+            f"({type(error).__name__}: {first_line(error)}); mend it, or use another model"
+        ) from error
+    if value is not None and (fault := _no_number(value)):
+        raise ConfigError(f"{_named(loss)}: penalty {fault}")
+
+
+def check_networks(config: Config, loss: Loss) -> set[str]:
+    """Build the pair on the host, push a batch of two through, and name its critic's norms.
+
+    Costs little, so that a wrong shape is found before data is loaded.
+
+    Raises:
+        ConfigError: a part cannot be built, gives another shape than the contract says, lacks the layer
+            that a remedy needs, cannot judge a sample alone where a batch holds no more, or has a state that
+            no file can hold; or the loss's penalty fails on it.
+    """
+    size, channels = config["dataset"]["image_size"], config["dataset"]["channels"]
+    image_shape = (2, channels, size, size)
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")  # torch's about empty layers, which are refused
+        networks = {part: _built(config["model"][part], part) for part in ("generator", "discriminator")}
+        labels = torch.tensor([0, config["dataset"]["num_classes"] - 1])
+        z = torch.randn(2, config["model"]["z_dim"])
+        images = _try(networks, "generator", z, labels)
+        if images != image_shape:
+            resized = len(images) == 4 and images[1] == channels and images[2] == images[3]
+            raise ConfigError(
+                f"dataset.image_size={size}: model {config['model']['name']} makes images of shape "
+                f"{images[1:]}, the dataset's are {image_shape[1:]}; use "
+                + (f"dataset.image_size={images[-1]}, or another model" if resized else "another model")
+            )
+        shown = torch.randn(2, *shown_shape(config))
+        tap = Tap(networks["discriminator"])
+        logits = _try(networks, "discriminator", shown, labels)
+        if logits not in ((2, 1), (2,)):
+            raise ConfigError(f"model.discriminator: must give one logit an image, gives {logits[1:]}")
+        check_features(tap, config["remedy"])
+        tap.remove()
+        _check_alone(networks, config, {"generator": z[:1], "discriminator": shown[:1]})
+        _check_penalty(loss, networks["discriminator"], shown, labels)
+    _check_state(networks["generator"])
+    return norms_of(networks["discriminator"])
+
+
+def _built(node: Config, part: str) -> nn.Module:
+    """One network, whose weights are counted before there are any.
+
+    Raises:
+        ConfigError: it has none, or too many, or cannot be built.
+    """
+    # Spectral norm begins with arithmetic, and our models have as many weights without it.
+    counted = {**node, "norm": "none"} if is_own_model(node) and node.get("norm") == "spectral" else node
+    # A constructor may need values where there are none; then its weights are counted when they are there.
+    with suppress(*MISTAKES), without_weights():
+        _require_trainable(instantiate(counted), part)
+    try:
+        network = instantiate(node)
+    except ValueError as error:
+        raise ConfigError(f"model.{part}: {error}") from error
+    except MISTAKES as error:
+        values = ", ".join(f"{key}={value}" for key, value in target_arguments(node).items())
+        raise ConfigError(
+            f"model.{part}: {node['_target_']} cannot be built from {values} "
+            f"({first_line(error)}); check the type and size of each"
+        ) from error
+    _require_trainable(network, part)
+    return network
+
+
+def _check_alone(networks: dict[str, nn.Module], config: Config, inputs: dict[str, Tensor]) -> None:
+    """Refuse batches that hold one sample for a network whose batch norm finds no variance in one.
+
+    A sample is a latent, an image or a pack; `inputs` has one for each network.
+    """
+    count = config["remedy"]["pack"]
+    most = {"generator": 1, "discriminator": count}
+    told = {"generator": "", "discriminator": f"with remedy.pack={count} "}
+    alone = [
+        (name, size, part)
+        for name, size in batch_sizes(config).items()
+        for part in networks
+        if size <= most[part]
+    ]
+    for name, size, part in alone:
+        try:
+            with torch.no_grad():
+                networks[part](inputs[part], torch.zeros(1, dtype=torch.int64))
+        except MISTAKES as error:
+            raise ConfigError(
+                f"{name} has {size} images, {told[part]}one sample for the {part}, which fails on one alone "
+                f"({error}); use a larger train.batch_size, train.drop_last=true, or no batch norm there"
+            ) from error
+
+
+def _check_state(generator: nn.Module) -> None:
+    """Refuse a state that its file of weights, which holds tensors alone, could not keep."""
+    for name, value in generator.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise ConfigError(
+                f"model.generator: its state {name} is of type {type(value).__name__}, and a file of weights "
+                "holds tensors alone; make it a buffer"
+            )
+
+
+def _require_trainable(network: nn.Module, part: str) -> None:
+    """Refuse layers without weights and networks that cannot fit into memory, or with nothing to train."""
+    for name, parameter in network.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise ConfigError(f"model.{part}: {name} has no shape yet; give the sizes of its layer")
+        if not parameter.numel():
+            raise ConfigError(f"model.{part}: {name} is empty, of shape {tuple(parameter.shape)}: widen it")
+    if not count_parameters(network):
+        raise ConfigError(f"model.{part}: has no parameter to train; give it one that asks for gradients")
+    # Weights, gradients and two optimiser moments in float32.
+    wanted, there = 16 * count_parameters(network), physical_memory()
+    if wanted > there:
+        raise ConfigError(
+            f"model.{part}: needs {wanted / 2**30:,.0f} GiB to be trained, this machine has "
+            f"{there / 2**30:,.0f} GiB; make model.z_dim or its layers smaller"
+        )
+
+
+def _try(networks: dict[str, nn.Module], part: str, inputs: Tensor, labels: Tensor) -> tuple[int, ...]:
+    try:
+        with torch.no_grad():
+            output = networks[part](inputs, labels)
+    except MISTAKES as error:
+        reason = first_line(error)
+        raise ConfigError(
+            f"model.{part}: fails on a batch of shape {tuple(inputs.shape)}: {reason}; check "
+            "model.z_dim, dataset.image_size, dataset.channels and remedy.pack against it"
+        ) from error
+    if not isinstance(output, Tensor):
+        raise ConfigError(
+            f"model.{part}: must return a tensor, returns {type(output).__name__}; mend its forward"
+        )
+    return tuple(output.shape)

@@ -1,0 +1,198 @@
+"""A recipe's parts are held to their contracts before anything slow happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganbench.engine.checks import check_loss, check_networks, check_recipe
+from ganbench.engine.clock import Clock
+from ganbench.errors import ConfigError
+from ganbench.losses import Critic, Hinge
+
+CPU = torch.device("cpu")
+
+# --- losses held to their contract -------------------------------------------------------------------
+
+
+class Mistaken(Hinge):
+    """A loss whose generator's half is what `made` makes of the logits."""
+
+    made: ClassVar[Callable[[Tensor], Any]]
+
+    def g_loss(self, fake_logits: Tensor) -> Tensor:
+        return type(self).made(fake_logits)
+
+
+@pytest.mark.parametrize(
+    "made, said",
+    [
+        (lambda logits: -logits, r"must give a tensor .* gives shape \(2, 1\); end it with .mean"),
+        (lambda logits: -logits.mean().item(), "must give a tensor .* gives float; .* leave .item"),
+        (lambda logits: torch.zeros(()), "must depend on the logits"),
+        (lambda logits: -logits.detach().mean(), "must depend on the logits"),
+        (lambda logits: logits.men(), r"fails on logits of shape \(2, 1\) \(AttributeError"),
+        (lambda logits: -logits.flatten().topk(3).values.mean(), "fails .* larger train.batch_size"),
+    ],
+)
+def test_a_mistaken_loss_is_named(
+    made: Callable[[Tensor], Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Mistaken, "made", staticmethod(made), raising=False)
+    with pytest.raises(ConfigError, match=rf"loss\._target_=.*Mistaken: g_loss {said}"):
+        check_loss(Mistaken())
+
+
+@pytest.mark.parametrize(
+    "made", [lambda logits: -logits.flatten().topk(3).values.mean(), lambda logits: -(logits @ logits)]
+)
+def test_a_loss_may_ask_for_more_logits_or_flat_ones(
+    made: Callable[[Tensor], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Mistaken, "made", staticmethod(made), raising=False)
+    check_loss(Mistaken(), 3)
+
+
+def test_what_is_no_loss_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"loss\._target_=.*Clock: is no strategy; derive it from ganbench"):
+        check_loss(Clock(CPU))  # type: ignore[arg-type]
+
+
+# --- networks held to theirs -------------------------------------------------------------------------
+
+
+class Forgetful(nn.Module):
+    """A network that makes the mistake it is told to."""
+
+    def __init__(self, mistake: str) -> None:
+        if mistake != "super":
+            super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.mistake = mistake
+
+    def forward(self, x: Tensor, labels: Tensor) -> Any:
+        if self.mistake == "tuple":
+            return self.layer(x.mean((1, 2, 3))[:, None]), labels
+        return self.layers(x)
+
+
+@pytest.mark.parametrize(
+    "mistake, said",
+    [
+        ("super", "cannot be built from mistake=super .*Module.__init__"),
+        ("misspelt", "fails on a batch of shape .* no attribute 'layers'"),
+        ("tuple", "must return a tensor, returns tuple"),
+    ],
+)
+def test_a_mistaken_network_is_named(mistake: str, said: str, configure: Any) -> None:
+    target = f"{__name__}.Forgetful"
+    config = configure()
+    config["model"]["discriminator"] = {"_target_": target, "mistake": mistake}
+    with pytest.raises(ConfigError, match=f"model.discriminator: .*{said}"):
+        check_networks(config, Hinge())
+
+
+class Odd(nn.Module):
+    """A linear network that is odd in the way it is told to be."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.layer = nn.LazyLinear(1) if kind == "lazy" else nn.Linear(784, 1)
+        if kind == "fixed":
+            self.requires_grad_(False)
+        if kind == "file":
+            open("/nowhere/weights.pt")  # noqa: SIM115
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.layer(x.flatten(1))
+
+
+@pytest.mark.parametrize(
+    "kind, said",
+    [
+        ("lazy", "layer.weight has no shape yet; give the sizes of its layer"),
+        ("fixed", "has no parameter to train"),
+        ("file", "cannot be built from kind=file .*No such file"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_refused(kind: str, said: str, configure: Any) -> None:
+    config = configure()
+    config["model"]["discriminator"] = {"_target_": f"{__name__}.Odd", "kind": kind}
+    with pytest.raises(ConfigError, match=f"model.discriminator: .*{said}"):
+        check_networks(config, Hinge())
+
+
+@pytest.mark.parametrize("part", ["generator", "discriminator"])
+def test_a_network_must_know_the_last_class_too(part: str, configure: Any) -> None:
+    config = configure("model=cgan", f"model.{part}.num_classes=5")
+    with pytest.raises(ConfigError, match=f"model.{part}: fails on a batch of shape .*index out of range"):
+        check_recipe(config)
+
+
+class Remembering(nn.Linear):
+    """A generator with a state that is no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__(100, 784)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(z).tanh().view(-1, 1, 28, 28)
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"seen": 1}
+
+    def set_extra_state(self, state: Any) -> None:
+        pass
+
+
+def test_a_state_that_no_file_holds_is_refused(configure: Any) -> None:
+    config = configure()
+    config["model"]["generator"] = {"_target_": f"{__name__}.Remembering"}
+    with pytest.raises(ConfigError, match=r"its state _extra_state is of type dict.*make it a buffer"):
+        check_networks(config, Hinge())
+
+
+class Penalised(Hinge):
+    """A loss with a penalty that is what `made` makes of a batch."""
+
+    made: ClassVar[Callable[[Critic, Tensor], Any]]
+
+    def penalty(self, critic: Critic, real: Tensor, fake: Tensor) -> Any:
+        return type(self).made(critic, real)
+
+
+@pytest.mark.parametrize(
+    "made, said",
+    [
+        (lambda critic, real: critic(real).square(), r"penalty must give .* gives shape \(2, 1\)"),
+        (lambda critic, real: critic(real).mean()[None], r"penalty must give .* gives shape \(1,\)"),
+        (lambda critic, real: 0.0, "penalty must give .* gives float"),
+        (lambda critic, real: critic(real).men(), r"penalty fails on a batch .*\(AttributeError"),
+    ],
+)
+def test_a_mistaken_penalty_is_named(
+    made: Callable[[Critic, Tensor], Any], said: str, configure: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Penalised, "made", staticmethod(made), raising=False)
+    with pytest.raises(ConfigError, match=rf"loss\._target_=.*Penalised: {said}"):
+        check_networks(configure(), Penalised())
+
+
+def test_a_loss_that_cannot_be_built_is_named(configure: Any) -> None:
+    config = configure()
+    recipe = {key: value for key, value in config["loss"].items() if not key.endswith("_label")}
+    config["loss"] = {**recipe, "_target_": f"{__name__}.Broken"}
+    with pytest.raises(ConfigError, match=r"loss\._target_=.*Broken: fails when it is built .AssertionE"):
+        check_recipe(config)
+
+
+class Broken(Hinge):
+    """A loss that refuses itself."""
+
+    def __init__(self) -> None:
+        raise AssertionError("not today")
