@@ -34,7 +34,7 @@ from ganbench.evaluation import RunScorer, packed
 from ganbench.hardware import native_precision, resolve_device
 from ganbench.metrics.protocol import now
 from ganbench.quick import no_garbage
-from ganbench.runs import NewerSchemaError, RunDirectory, RunHeldError
+from ganbench.runs import NewerSchemaError, RunDirectory, RunHeldError, UnwritableError
 from ganbench.schema import RemedyConfig
 from ganbench.versions import git_state, versions
 
@@ -109,6 +109,9 @@ def train_run(
     except RunHeldError as error:
         log.info("%s; left to it", error)
         return Outcome(path, runs.RUNNING, str(error), skipped=True)
+    except UnwritableError as error:
+        way_out = "or choose another with output_root=FOLDER or hydra.run.dir=FOLDER"
+        raise RunError(f"output_root: {error}, {way_out}") from error
     try:
         # Another process may have finished it between the first look and the lock.
         if done := _already_complete(path, config, experiment):

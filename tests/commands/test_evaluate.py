@@ -134,6 +134,13 @@ def test_a_path_may_look_like_anything(run_of, capsys):
     assert weights in capsys.readouterr().err
 
 
+def test_a_folder_may_be_called_like_a_key(run_of, tmp_path, monkeypatch):
+    run = run_of("model=mlp")
+    monkeypatch.chdir(run.parent)
+    run.rename("eval.runs")
+    assert main(["evaluate", "eval.runs"]) == 0
+
+
 def test_a_run_that_goes_on_keeps_its_scores(run_of):
     """`compare` does not take them for those of the weights there are then: tests/report/test_compare.py."""
     budget = ("eval.enabled=true", "eval.every=2", "eval.training_num_samples=40", *FAST)

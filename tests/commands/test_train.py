@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def table(text: str) -> list[list[str]]:
     assert lines[start].split() == ["run", "status", "seconds", "d_loss", "g_loss", "reason"]
     rows = []
     for line in lines[start + 2 :]:
-        if " runs" in line:
+        if re.match(r"\d+ (runs?|jobs)\b", line):
             break
         rows.append(line.split())
     return rows
@@ -250,10 +251,53 @@ def test_a_sweep_that_is_refused_leaves_nothing(
     assert [path.name for path in elsewhere.rglob("*")] == (["out"] if there else [])
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["output_root=file"],
+        ["output_root=file/below"],
+        ["-m", "output_root=file"],
+        ["-m", "hydra.sweep.dir=file"],
+        ["hydra.run.dir=file"],
+        ["hydra.run.dir=file/below"],
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_one_line(
+    elsewhere: Path, overrides: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("in the way")
+    flags = [text for text in overrides if text == "-m"]
+    assert main(["train", *flags, *SMALL[:-1], *overrides[len(flags) :]]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "output_root=FOLDER" in said and "Error" not in said
+    assert [path.name for path in elsewhere.iterdir()] == ["file"]
+
+
+def test_a_refused_run_leaves_no_folder_of_its_choice(elsewhere: Path) -> None:
+    assert train("hydra.run.dir=new/deep", "seed=-1") == 2
+    assert not list(elsewhere.iterdir())
+
+
+def test_files_of_somebody_else_stay_in_the_folder_of_a_sweep() -> None:
+    Path("s").mkdir()
+    Path("s/job_0.json").write_text("mine")
+    assert train("-m", "hydra.sweep.dir=s", "seed=1") == 0
+    assert Path("s/job_0.json").read_text() == "mine"
+
+
+def test_letters_that_hydra_does_not_know_are_quoted_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *SMALL[:-1], "output_root=/josé"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert """'output_root="/josé"'""" in said
+    assert main(["train", *SMALL[:-1], 'output_root="josé"']) == 0
+    assert find_runs("josé")
+
+
 def test_a_sweep_of_which_jobs_are_refused_keeps_its_record(elsewhere: Path) -> None:
     assert train("-m", "loss.optimizer.lr=-1,1e-3") == 1
     (folder,) = Path("out/.sweeps").iterdir()
-    assert {"multirun.yaml", "job_0.json", "job_1.json"} <= {path.name for path in folder.iterdir()}
+    names = {path.name for path in folder.iterdir()}
+    assert {"multirun.yaml", "ganbench_job_0.json", "ganbench_job_1.json"} <= names
 
 
 def test_jobs_of_one_run_are_counted_as_such(capsys: pytest.CaptureFixture[str]) -> None:

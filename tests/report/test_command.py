@@ -7,12 +7,14 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import synthetic_runs as synthetic
 from PIL import Image
 
 from ganbench.cli import main
+from ganbench.report.figures import Drawing
 
 RUNS = 200
 
@@ -87,6 +89,33 @@ def test_out_writes_over_reports_alone(
         assert (mine / name).read_text() == "somebody's"
         assert [path.name for path in mine.iterdir()] == [name]
         (mine / name).unlink()
+
+
+def test_figures_of_tables_that_are_gone_go(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = [Drawing(table, "kid", "", "", {"png": b"new"}) for table in (1, 2)]
+    monkeypatch.setattr("ganbench.report.figures.draw_all", lambda *arguments: drawn)
+    synthetic.completed(root)
+    out = tmp_path / "report"
+    assert ganbench(root, "--out", out) == 0
+    for name in ("3-mine.png", "notes.txt"):
+        (out / "figures" / name).write_text("somebody's")
+    del drawn[1]
+    assert ganbench(root, "--out", out) == 0
+    assert {path.name for path in (out / "figures").iterdir()} == {"1-kid.png", "3-mine.png", "notes.txt"}
+
+
+def test_a_wrong_folder_is_known_before_anything_is_drawn(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_rights: Any
+) -> None:
+    monkeypatch.setattr("ganbench.report.figures.draw_all", lambda *arguments: pytest.fail("drawn"))
+    synthetic.completed(root)
+    (tmp_path / "table.csv").write_text("somebody's")
+    assert ganbench(root, "--out", tmp_path) == 2
+    (tmp_path / "closed").mkdir(mode=0o555)
+    with without_rights():
+        assert ganbench(root, "--out", tmp_path / "closed") == 2
 
 
 def check_picture(path: Path) -> None:

@@ -587,6 +587,41 @@ def test_kid_of_a_single_seed_has_its_spread_over_subsets_beside_it(root: Path) 
     assert note == "KID ×10³ ± its standard deviation over subsets of images: bce 6.00 ± 1.33"
 
 
+def test_an_equal_budget_is_advised_where_it_can_be_had(root: Path) -> None:
+    for loss, images in (("bce", 1000), ("lsgan", 2000)):
+        rewrite(synthetic.completed(root, "mlp", loss, 0), images_seen=images)
+    for weights, advised in (("last", True), ("best", False)):
+        notes = " ".join(compared(root, weights=weights).tables[0].notes)
+        assert "different budgets" in notes and ("--at images=" in notes) == advised
+
+
+def test_a_recipe_that_failed_is_not_hidden_with_the_second_judge(root: Path) -> None:
+    for seed in range(3):
+        synthetic.completed(root, "mlp", "bce", seed, extractors=("judge", "judge_b"))
+    failed = synthetic.failed(root, "failed", "stopped by train.stop_on: collapse", "mlp", "lsgan", 0)
+    set_scores(failed, [synthetic.record(30, "evaluate", extractor="judge_b", step=120)])
+    said = to_text(blocks(compared(root)))
+    assert "stopped by train.stop_on" in said
+
+
+@pytest.mark.parametrize("dataset", ["/etc", "**x", "a/**b", "[", ""])
+def test_a_strange_name_of_a_dataset_stops_nothing(root: Path, dataset: str) -> None:
+    synthetic.completed(root, "mlp", "bce", 0)
+    strange = synthetic.completed(root, "mlp", "lsgan", 0)
+    record = synthetic.record(30, "final")
+    record["protocol"]["reference"]["dataset"] = dataset
+    set_scores(strange, [record])
+    assert len(compared(root).tables) == 2
+
+
+def test_a_baseline_may_have_a_list_for_a_value(root: Path) -> None:
+    for widths in ([256, 512], [512, 512]):
+        for seed in range(2):
+            synthetic.completed(root, "mlp", "bce", seed, model__generator__widths=widths)
+    report = compared(root, baseline="model.generator.widths=[256, 512]")
+    assert len(report.tables[0].verdicts) == 1
+
+
 def test_equal_budgets_need_no_columns(root: Path) -> None:
     for loss in ("bce", "hinge"):
         synthetic.completed(root, loss=loss)

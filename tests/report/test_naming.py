@@ -93,6 +93,15 @@ def test_what_is_off_gives_way_where_a_label_is_long(root: Path) -> None:
         assert any(said in label for label in labels)
 
 
+def test_a_recipe_of_which_all_is_off_has_a_label(root: Path) -> None:
+    off = {name: False for name in ("minibatch_std", "feature_matching", "packed_samples", "unrolled_steps")}
+    for on in ("", *off):
+        changes = {f"train__{key}": key == on for key in off}
+        synthetic.completed(root, "mlp", "bce", 0, **changes)
+    labels = [row.label for row in table_of(root).rows]
+    assert len(set(labels)) == 5 and all(labels)
+
+
 def test_experiments_name_all_rows_or_none(root: Path) -> None:
     composed_from("lab/baseline", synthetic.completed(root, "mlp", "bce", 0))
     synthetic.completed(root, "mlp", "hinge", 0)

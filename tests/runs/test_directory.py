@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from ganbench.errors import RunError
-from ganbench.runs import RunDirectory, atomic_write_text, read_run
+from ganbench.runs import RunDirectory, UnwritableError, atomic_write_text, read_run
 
 
 def test_json_carries_no_nan(run: Path, info: dict[str, Any]) -> None:
@@ -45,9 +44,7 @@ def test_a_refused_run_leaves_no_folder(tmp_path: Path) -> None:
 
 def test_unwritable_places(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(
-        RunError, match=r"output_root: cannot write .*file/x.*Not a directory.*output_root=FOLDER"
-    ):
+    with pytest.raises(UnwritableError, match=r"cannot write .*file/x: Not a directory; make it writable"):
         RunDirectory(tmp_path / "file" / "x").open()
 
 

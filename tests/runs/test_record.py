@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,3 +31,14 @@ def test_find_runs(tmp_path: Path) -> None:
     assert found == ["a/s0", "b/s1", "d/half"]
     assert find_runs(tmp_path / "a" / "s0") == [tmp_path / "a" / "s0"]
     assert find_runs(tmp_path / "absent") == []
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(tmp_path: Path, without_rights: Any) -> None:
+    atomic_write_text(tmp_path / "a" / "s0" / "run.json", "{}")
+    (tmp_path / "b").mkdir(mode=0o700)
+    (tmp_path / "b").chmod(0o000)
+    with without_rights():
+        assert find_runs(tmp_path) == [tmp_path / "a" / "s0", tmp_path / "b"]
+        with pytest.raises(RunError, match=r"b/run.json: cannot be read: Permission denied"):
+            read_run(tmp_path / "b")
+    (tmp_path / "b").chmod(0o700)

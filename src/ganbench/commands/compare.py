@@ -114,4 +114,4 @@ def _print(text: str) -> None:
     """To stdout; a letter that the terminal's encoding lacks becomes a question mark."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
-    sys.stdout.write(text)
+    print(text, end="")

@@ -50,8 +50,8 @@ def main(argv: list[str]) -> int:
         UserError: bad usage, or floors that cannot be made.
     """
     arguments = parser().parse_intermixed_args(argv)
-    overrides = [text for text in arguments.runs if text.startswith(KEYS)]
-    folders = [text for text in arguments.runs if not text.startswith(KEYS)]
+    overrides = [text for text in arguments.runs if text.startswith(KEYS) and "=" in text]
+    folders = [text for text in arguments.runs if text not in overrides]
     if not folders and not arguments.floors:
         raise UserError("evaluate: name a run, or a dataset with --floors; see `ganbench evaluate --help`")
     changes = dict(map(_parse, overrides))

@@ -29,6 +29,9 @@ SWEEP_FLAGS = ("-m", "--multirun")
 SWEEP = "GANBENCH_SWEEP_FOLDER"
 """Environment variable of a sweep's jobs: where each leaves what became of it."""
 
+RESULT = "ganbench_job_"
+"""What the name of a sweep's record of a job begins with; others' files may lie beside it."""
+
 RESULTS = (
     ("samples", "samples/final.png"),
     ("samples by class", "samples/per_class.png"),
@@ -44,11 +47,10 @@ _state: dict[str, Any] = {}
 
 
 def main(argv: list[str]) -> int:
-    """Train one run or a sweep; 0 when everything asked for is complete, else 1.
+    """Train one run or a sweep; 0 when everything asked for is complete, else 1, or 128 + N by signal N.
 
     Raises:
         UserError: refused before training.
-        Interrupted: stopped by a signal.
     """
     from ganbench.engine.signals import Interrupted, Relay
 
@@ -68,9 +70,18 @@ def main(argv: list[str]) -> int:
     except Interrupted as error:
         return 128 + error.signum
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        _discard_sweep()
+        _discard_made()
         raise ConfigError(hydra_message(error, sweeping=not set(SWEEP_FLAGS).isdisjoint(argv))) from error
+    except OSError as error:
+        _discard_made()
+        if error.filename is None:  # stdout's
+            raise
+        raise UserError(
+            f"cannot write {error.filename}: {error.strerror}; choose another folder by output_root=FOLDER, "
+            "hydra.run.dir=FOLDER or, for a sweep's own, hydra.sweep.dir=FOLDER"
+        ) from error
     if "error" in _state:
+        _discard_made()
         raise _state["error"]
     if relay.received is not None:
         return 128 + relay.received
@@ -80,11 +91,15 @@ def main(argv: list[str]) -> int:
 class SweepSummary(Callback):
     """Hydra callback that prints, after a sweep, what became of every job."""
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Of a single run: the folder that Hydra is about to make for it."""
+        _state["made"] = _missing(Path(config.hydra.run.dir))
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """A sweep has failed until its summary says otherwise."""
         _state["code"] = 1
         folder = Path(config.hydra.sweep.dir).absolute()
-        _state["made"] = [path for path in (folder, *folder.parents) if not path.exists()]
+        _state["made"] = _missing(folder)
         # To jobs in other processes, too; their own name for it may depend on what is swept.
         os.environ[SWEEP] = str(folder)
         for path in _results(folder):  # an earlier sweep's
@@ -99,21 +114,28 @@ class SweepSummary(Callback):
         failed = sum(row[1] not in (runs.COMPLETED, runs.RUNNING) for row in rows)
         # Jobs that differ in nothing a run is named by, train.stop_on say, are one.
         places = len({job.get("path", index) for index, job in enumerate(jobs)})
-        count = f"{len(rows)} runs"
+        count = f"{places} run{'s' if places != 1 else ''}"
         if places < len(rows):
-            count = f"{len(rows)} jobs of {places} run{'s' if places > 1 else ''}"
+            count = f"{len(rows)} jobs of {count}"
         print(f"{count}, {failed} not completed" if failed else count)
         _state["code"] = 1 if failed or not rows else 0
 
 
 def _results(folder: Path) -> list[Path]:
     """What the jobs of a sweep left to tell, in their order."""
-    found = [path for path in folder.glob("job_*.json") if path.stem[4:].isdigit()]
-    return sorted(found, key=lambda path: int(path.stem[4:]))
+    numbers = {path: path.stem.removeprefix(RESULT) for path in folder.glob(f"{RESULT}*.json")}
+    found = [path for path, number in numbers.items() if number.isdigit()]
+    return sorted(found, key=lambda path: int(numbers[path]))
 
 
-def _discard_sweep() -> None:
-    """Leave no folder behind of a sweep that Hydra refused before its first job."""
+def _missing(folder: Path) -> list[Path]:
+    """The folder and those above it that do not exist, innermost first."""
+    whole = folder.absolute()
+    return [path for path in (whole, *whole.parents) if not os.path.lexists(path)]
+
+
+def _discard_made() -> None:
+    """Leave no folder behind of what was refused before a run of its own was in it."""
     with contextlib.suppress(OSError):  # another sweep's are in it; why this one was refused matters more
         for folder in filter(Path.exists, _state.get("made", [])):
             if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
@@ -175,7 +197,7 @@ def _job(composed: DictConfig) -> None:
         elif refused:
             fail(str(error))
     if sweeping:
-        target = Path(os.environ[SWEEP]) / f"job_{settings.job.num}.json"
+        target = Path(os.environ[SWEEP]) / f"{RESULT}{settings.job.num}.json"
         runs.atomic_write_text(target, json.dumps(result))
 
 

@@ -7,7 +7,7 @@ import from the package; what a module does not share stays its own.
 
 from ganbench.config.composition import compose, finalise, to_yaml
 from ganbench.config.groups import group_files, group_names, load_group, purpose
-from ganbench.config.keys import Config, without
+from ganbench.config.keys import Config, lookup, without
 from ganbench.config.messages import hydra_message
 from ganbench.config.naming import HOUSEKEEPING, identity, run_name
 from ganbench.config.targets import (
@@ -37,6 +37,7 @@ __all__ = [
     "identity",
     "instantiate",
     "load_group",
+    "lookup",
     "loss_parameters",
     "purpose",
     "require_trusted",

@@ -20,7 +20,12 @@ def hydra_message(error: Exception, sweeping: bool = False) -> str:
     `sweeping`: of a sweep, whose fixed keys Hydra holds against the default recipe alone.
     """
     if isinstance(error, OverrideParseException):
-        return f"{error.override!r}: cannot be read as KEY=VALUE; quote a value with special characters"
+        key, equals, value = str(error.override).partition("=")
+        written = f"""'{key}="{value}"'""" if equals else """'KEY="VALUE"'"""
+        return (
+            f"{error.override!r}: cannot be read as KEY=VALUE; a value with other letters than Hydra "
+            f"knows is quoted twice, for the shell and for Hydra: {written}"
+        )
     text = str(error).split("Config search path:")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     message = lines[0] if lines else type(error).__name__

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ganbench.config.keys import Config, lookup
+from ganbench.config import Config, lookup
 from ganbench.engine.failures import DIVERGENCE, FAILURES, Failure, Finding, Record, variety
 from ganbench.engine.history import History
 from ganbench.runs import HISTORY_COLUMNS

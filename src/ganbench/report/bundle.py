@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from ganbench.report.render import to_latex, to_markdown, to_text
 from ganbench.runs import atomic_write_bytes, atomic_write_text
 
 PAGE = "report.html"
+TEXTS = (PAGE, "table.txt", "table.md", "table.tex", "table.csv", "runs.csv", "report.json")
 
 
 def render(report: Report, form: str) -> str:
@@ -35,7 +38,7 @@ def render(report: Report, form: str) -> str:
 def write_bundle(report: Report, folder: str | Path) -> list[Path]:
     """Write every format and all figures into `folder`; the paths, in that order.
 
-    Files of an earlier bundle are replaced; other files there are left alone.
+    Files of an earlier bundle are replaced or go; other files there are left alone.
 
     Raises:
         UserError: the folder cannot be made or written, or a file in it would be lost that is of no bundle.
@@ -44,26 +47,34 @@ def write_bundle(report: Report, folder: str | Path) -> list[Path]:
     from ganbench.report.html import to_html
 
     out = Path(folder)
+    # Before anything is drawn: figures take a while, a wrong path is known at once.
     _make(out)
+    earlier = _is_bundle(out)
+    if not earlier:
+        _refuse_foreign(out, TEXTS)
     _ensure_verdicts(report)
     drawings = draw_all(report)
     parts = blocks(report)
-    files = {
-        PAGE: to_html(report, drawings),
-        "table.txt": to_text(parts),
-        "table.md": to_markdown(parts),
-        "table.tex": to_latex(parts),
-        "table.csv": tables_csv(report),
-        "runs.csv": runs_csv(report),
-        "report.json": to_json(report),
-    }
+    texts = (
+        to_html(report, drawings),
+        to_text(parts),
+        to_markdown(parts),
+        to_latex(parts),
+        tables_csv(report),
+        runs_csv(report),
+        to_json(report),
+    )
+    files = dict(zip(TEXTS, texts, strict=True))
     figures = {
         f"figures/{drawing.table}-{drawing.name}.{form}": data
         for drawing in drawings
         for form, data in drawing.files.items()
     }
     try:
-        _refuse_foreign(out, [*files, *figures])
+        if not earlier:
+            _refuse_foreign(out, figures)
+        for path in _figures(out) if earlier else []:
+            path.unlink()
         for name, text in files.items():
             atomic_write_text(out / name, text)
         for name, data in figures.items():
@@ -73,13 +84,24 @@ def write_bundle(report: Report, folder: str | Path) -> list[Path]:
     return [out / name for name in (*files, *figures)]
 
 
-def _refuse_foreign(folder: Path, names: Iterable[str]) -> None:
-    """Refuse to write over files, unless an earlier page lies there: then they are of its bundle."""
+def _is_bundle(folder: Path) -> bool:
+    """Whether an earlier page lies there: then the files that bundles have are of its own."""
     from ganbench.report.html import FOOTER
 
     page = folder / PAGE
-    if page.is_file() and FOOTER.encode() in page.read_bytes()[-300:]:
-        return
+    return page.is_file() and FOOTER.encode() in page.read_bytes()[-300:]
+
+
+def _figures(folder: Path) -> list[Path]:
+    """The figures of a bundle, of tables that a new one may not have."""
+    from ganbench.report.figures import FIGURES, FORMATS
+
+    named = re.compile(rf"\d+-({'|'.join(FIGURES)})\.({'|'.join(FORMATS)})")
+    return [path for path in (folder / "figures").glob("*") if named.fullmatch(path.name)]
+
+
+def _refuse_foreign(folder: Path, names: Iterable[str]) -> None:
+    """Refuse to write over files that are of no bundle."""
     for name in names:
         if os.path.lexists(folder / name):
             raise UserError(
@@ -88,9 +110,10 @@ def _refuse_foreign(folder: Path, names: Iterable[str]) -> None:
 
 
 def _make(folder: Path) -> None:
-    """Before anything is drawn: figures take a while, a wrong path is known at once."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise UserError(f"--out {folder}: cannot be written: {error.strerror or error}") from error
 

@@ -162,14 +162,16 @@ def _shown(options: Options, tables: list[Table]) -> tuple[list[Table], list[Tab
 
 
 def _is_covered(table: Table, tables: Sequence[Table]) -> bool:
-    own = {pick.run for row in table.rows for pick in row.picks.values()}
+    own, runs = {pick.run for row in table.rows for pick in row.picks.values()}, set(table.runs)
     for other in tables:
         if other is table or not (table.protocol and other.protocol) or table.dataset != other.dataset:
             continue
         here, there = table.protocol, other.protocol
         checks = here.extractor == "judge_b" and there.extractor == "judge" and here.split == there.split
         chooses = here.split == "train" and there.split == "test" and here.extractor == there.extractor
-        if (checks or chooses) and own <= {pick.run for row in other.rows for pick in row.picks.values()}:
+        scored = {pick.run for row in other.rows for pick in row.picks.values()}
+        # Also those without a usable score: a recipe that failed stays visible.
+        if (checks or chooses) and own <= scored and runs <= set(other.runs):
             return True
     return False
 

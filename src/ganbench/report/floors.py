@@ -44,7 +44,8 @@ def attach_floors(tables: Sequence[Table], folders: Sequence[Path]) -> None:
             extra = (
                 "" if table.protocol.extractor == "judge" else f" eval.extractor={table.protocol.extractor}"
             )
-            if any(KNOWN_FLOORS.glob(f"{table.dataset}-*.json")):  # one of ganbench's own datasets
+            ours = (path.name.startswith(f"{table.dataset}-") for path in KNOWN_FLOORS.iterdir())
+            if any(ours):  # one of ganbench's own datasets
                 table.notes.append(
                     f"no floors yet: `ganbench evaluate --floors {table.dataset}{extra}` adds them"
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -79,19 +80,16 @@ def _baseline(text: str | None, table: Table) -> Row | None:
     if exact:
         return exact[0]
     if "=" in text:
-        pairs = [part.partition("=")[::2] for part in text.split(",")]
+        # At commas before a key alone: a value may be a list.
+        pairs = [part.partition("=")[::2] for part in re.split(r",(?=[\w. ]+=)", text)]
         found = [row for row in table.rows if all(matches(row_value(row, k), [v]) for k, v in pairs)]
     else:
-        found = [row for row in table.rows if text in row.recipe.values() or text in _names(row)]
+        found = [row for row in table.rows if text in {*row.recipe.values(), *row.runs[0].names.values()}]
     if len(found) > 1:
         raise UserError(
             f"--baseline {clean(text)}: {len(found)} rows fit; name one: {listed(row.label for row in found)}"
         )
     return found[0] if found else None
-
-
-def _names(row: Row) -> list[str]:
-    return list(row.runs[0].names.values())
 
 
 def _out_of_reach(table: Table, question: Question) -> list[str]:

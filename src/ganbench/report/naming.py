@@ -79,7 +79,8 @@ def _follows(key: str, others: Sequence[str], recipes: Sequence[Mapping[str, str
 def _label(row: Row, keys: Sequence[str]) -> str:
     whole = _parts(row, keys)
     # What is off is left out where not all has room: what is on says more.
-    parts = whole if len(" / ".join(whole)) <= LONGEST else [p for p in whole if not p.endswith(_OFF)]
+    on = [part for part in whole if not part.endswith(_OFF)]
+    parts = whole if len(" / ".join(whole)) <= LONGEST or not on else on
     return clean(" / ".join(parts), LONGEST)
 
 

@@ -28,7 +28,8 @@ def remark_budgets(table: Table) -> None:
     if told:
         images = [amount for row in table.rows if (amount := row.budget["images"]) is not None]
         hint = ""
-        if images and any(record.get("when") == "training" for run in table.runs for record in run.records):
+        on_the_way = any(record.get("when") == "training" for run in table.runs for record in run.records)
+        if images and on_the_way and table.weights == "last":
             hint = f"; --at images={min(images):.0f} compares at an equal one"
         table.notes.append(f"the recipes were given different budgets ({', '.join(told)}){hint}")
 

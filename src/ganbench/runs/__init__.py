@@ -6,7 +6,7 @@ the package; what a module does not share stays its own.
 """
 
 from ganbench.runs.atomic import atomic_write_bytes, atomic_write_text
-from ganbench.runs.directory import RunDirectory, without_nan
+from ganbench.runs.directory import RunDirectory, UnwritableError, without_nan
 from ganbench.runs.history import HISTORY_COLUMNS, LATER_COLUMNS, METRICS, read_history
 from ganbench.runs.layout import (
     CHECKPOINT,
@@ -45,6 +45,7 @@ __all__ = [
     "RunDirectory",
     "RunHeldError",
     "RunRecord",
+    "UnwritableError",
     "atomic_write_bytes",
     "atomic_write_text",
     "confined",

@@ -25,6 +25,10 @@ from ganbench.runs.record import read_run
 _TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")
 
 
+class UnwritableError(RunError):
+    """The system does not let us write a run directory."""
+
+
 class RunDirectory:
     """Write access to one run directory, held by lock until `close`."""
 
@@ -39,7 +43,8 @@ class RunDirectory:
         """Make the folder where needed and take its lock.
 
         Raises:
-            RunError: not writable, held by another process, written by a newer ganbench, or with files
+            UnwritableError: not writable.
+            RunError: held by another process, written by a newer ganbench, or with files
                 in it that are not a run's.
         """
         try:
@@ -179,10 +184,9 @@ class RunDirectory:
             reason = "the run directory was moved, deleted or replaced while the run was working in it"
             raise FileNotFoundError(errno.ENOENT, reason, str(self.path))
 
-    def _unwritable(self, error: OSError) -> RunError:
-        return RunError(
-            f"output_root: cannot write the run directory {self.path}: {error.strerror}; "
-            "make it writable, or choose another with output_root=FOLDER or hydra.run.dir=FOLDER"
+    def _unwritable(self, error: OSError) -> UnwritableError:
+        return UnwritableError(
+            f"cannot write the run directory {self.path}: {error.strerror}; make it writable"
         )
 
 

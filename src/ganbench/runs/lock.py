@@ -17,9 +17,7 @@ class RunHeldError(RunError):
 
 def holder(folder: Path) -> str | None:
     """Who works in the run directory now, as "process P on host H"; None where nobody does."""
-    try:
-        descriptor = os.open(folder / ".lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+    if (descriptor := _open(folder)) is None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -33,9 +31,7 @@ def holder(folder: Path) -> str | None:
 
 def was_held(folder: Path) -> bool:
     """Whether a process of ganbench's has worked in the folder, as its lock file then says."""
-    try:
-        descriptor = os.open(folder / ".lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+    if (descriptor := _open(folder)) is None:
         return False
     try:
         return is_ours(os.read(descriptor, 200))
@@ -43,6 +39,13 @@ def was_held(folder: Path) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def _open(folder: Path) -> int | None:
+    try:
+        return os.open(folder / ".lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
 
 
 def is_ours(said: bytes) -> bool:

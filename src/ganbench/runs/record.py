@@ -52,10 +52,16 @@ class RunRecord:
 def find_runs(root: str | Path) -> list[Path]:
     """Every folder at or below `root` that is, or was meant to be, a run directory, sorted.
 
-    Hidden folders and symbolic links are not followed.
+    Folders that cannot be listed are among them: nobody knows what they hold. Hidden folders and symbolic
+    links are not followed.
     """
-    found = []
-    for folder, names, files in os.walk(root):
+    found: list[Path] = []
+
+    def unlisted(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            found.append(Path(error.filename))
+
+    for folder, names, files in os.walk(root, onerror=unlisted):
         names[:] = sorted(name for name in names if not name.startswith("."))
         if "run.json" in files or {"config.yaml", "train.log"} <= set(files):
             found.append(Path(folder))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # name: title, module, function, name of its caption
-_FIGURES = {
+FIGURES = {
     "scores": ("Scores", "bars", "scores", "CAPTION_SCORES"),
     "kid": ("KID with its spread", "kid", "kid", "CAPTION"),
     "classes": ("Classes", "classes", "classes", "CAPTION"),
@@ -28,6 +28,7 @@ _FIGURES = {
 }
 
 DPI = 130
+FORMATS = ("png", "pdf", "svg")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Drawing:
     files: dict[str, bytes]
 
 
-def draw_all(report: Report, formats: Iterable[str] = ("png", "pdf", "svg")) -> list[Drawing]:
+def draw_all(report: Report, formats: Iterable[str] = FORMATS) -> list[Drawing]:
     """Every figure that the tables have data for."""
     from ganbench.report.figures.style import house_style
 
@@ -49,7 +50,7 @@ def draw_all(report: Report, formats: Iterable[str] = ("png", "pdf", "svg")) -> 
     drawings = []
     with house_style():
         for index, table in enumerate(report.tables, start=1):
-            for name in _FIGURES:
+            for name in FIGURES:
                 drawing = _draw(table, index, name, chosen)
                 if drawing:
                     drawings.append(drawing)
@@ -57,7 +58,7 @@ def draw_all(report: Report, formats: Iterable[str] = ("png", "pdf", "svg")) -> 
 
 
 def _draw(table: Table, index: int, name: str, formats: tuple[str, ...]) -> Drawing | None:
-    title, module_name, function, caption = _FIGURES[name]
+    title, module_name, function, caption = FIGURES[name]
     module = import_module(f"ganbench.report.figures.{module_name}")
     draw: Callable[[Table], Figure | None] = getattr(module, function)
     figure = draw(table)

@@ -49,7 +49,7 @@ def _matrix(rows: Sequence[Row], key: str) -> NDArray[np.float64] | None:
     """Recipes × classes, the median over seeds, NaN where a recipe has no value; None without any."""
     lines = [_line(row, key) for row in rows]
     size = max((len(line) for line in lines), default=0)
-    if size == 0:
+    if not any(np.isfinite(value) for line in lines for value in line):
         return None
     return np.array([[*line, *[np.nan] * (size - len(line))] for line in lines])
 

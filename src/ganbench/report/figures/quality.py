@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 PER_PANEL = 6
 
 CAPTION = (
-    "FID from the scores taken during training (against the train split, with fewer images than the "
-    "table's: not the same protocol). Lines: median over seeds; bands: lowest to highest seed."
+    "FID from the scores taken during training, whose images and split the title says; those after training "
+    "are of another protocol. Lines: median over seeds; bands: lowest to highest seed."
 )
 
 
