@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import spectral_norm as hooked_spectral_norm
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganbench.engine import checkpoint
 from ganbench.engine.clock import Clock
 from ganbench.engine.device import no_advice, products, set_up
-from ganbench.engine.gan import GAN, norms_of
+from ganbench.engine.gan import GAN, build_gan, norms_of
 from ganbench.engine.images import PADDING, grid, png
 from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError
@@ -285,6 +285,24 @@ def test_learning_rates_of_the_two_networks(gan_of: Callable[..., GAN]) -> None:
     rates = [gan.d_opt.param_groups[0]["lr"], gan.g_opt.param_groups[0]["lr"]]
     assert rates == [4e-4, 1e-4]
     assert gan.d_opt.param_groups[0]["betas"] in ([0.5, 0.999], (0.5, 0.999))
+
+
+class Volume(nn.Conv3d):
+    """A critic of the image as a volume of depth 1."""
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x[:, None]).mean((1, 2, 3, 4))
+
+
+def test_kernels_lie_channels_last_where_there_is_such_a_layout(configure: Any) -> None:
+    gan = build_gan(configure("model=dcgan"), CPU)
+    layouts = [weight.stride()[1] for weight in gan.discriminator.parameters() if weight.ndim == 4]
+    assert layouts and set(layouts) == {1}
+    config = configure("model=dcgan")
+    config["model"]["discriminator"] = {
+        "_target_": f"{__name__}.Volume", "in_channels": 1, "out_channels": 2, "kernel_size": [1, 3, 3],
+    }  # fmt: skip
+    assert build_gan(config, CPU).discriminator.weight.shape == (2, 1, 1, 3, 3)
 
 
 def test_latents_are_standard_normal(gan_of: Callable[..., GAN]) -> None:

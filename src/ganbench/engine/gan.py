@@ -105,8 +105,8 @@ def shown_shape(config: Config) -> tuple[int, int, int]:
 def _channels_last(network: nn.Module) -> None:
     """Lay a network's kernels out as convolutions are fastest, on every device."""
     for tensor in (*network.parameters(), *network.buffers()):
-        if tensor.ndim == 4:
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+        if tensor.ndim == 4:  # not by contiguous(), which leaves kernels of one channel as they are
+            tensor.data = tensor.data.to(tensor.device, memory_format=torch.channels_last)
 
 
 def build_loss(config: Config) -> Loss:

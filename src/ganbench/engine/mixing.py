@@ -38,7 +38,8 @@ def mixes_samples(network: nn.Module, shape: tuple[int, ...]) -> bool:
 
 
 def _elsewhere(weight: Tensor) -> Tensor:
-    return weight + 0.1 * torch.randn_like(weight)
+    """Other weights: a few random numbers are enough, a million cost time at every start."""
+    return weight + 0.1 * torch.randn(weight.shape[-1:], dtype=weight.dtype)
 
 
 def _outputs(network: nn.Module, weights: dict[str, Tensor], samples: Tensor, labels: Tensor) -> Tensor:
