@@ -44,8 +44,8 @@ class RunScorer:
         Where a repeated step gives other bits, they would be of a training that is not this run's.
         """
         file = run.path / GENERATOR["best"]
-        best = min(training.scores, key=fid_of, default={"step": None})
-        if file.exists() and exported_step(file) != best["step"]:
+        best = min(training.scores, key=fid_of, default=None)
+        if file.exists() and (best is None or exported_step(file) != best["step"]):
             file.unlink()
 
     def on_the_way(self, training: Training, run: RunDirectory) -> None:

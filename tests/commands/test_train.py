@@ -273,9 +273,41 @@ def test_a_folder_that_cannot_be_made_is_one_line(
     assert [path.name for path in elsewhere.iterdir()] == ["file"]
 
 
-def test_a_refused_run_leaves_no_folder_of_its_choice(elsewhere: Path) -> None:
-    assert train("hydra.run.dir=new/deep", "seed=-1") == 2
+@pytest.mark.parametrize(
+    "overrides", [["hydra.run.dir=new/deep", "seed=-1"], ['hydra.run.dir="~x/y"'], ["hydra.run.dir=???"]]
+)
+def test_a_refused_run_leaves_no_folder_of_its_choice(
+    elsewhere: Path, overrides: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*overrides) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
     assert not list(elsewhere.iterdir())
+
+
+def test_an_interrupted_start_leaves_no_folder_of_its_choice(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "build_dataset", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    assert train("hydra.run.dir=new/deep") == 130
+    assert not list(elsewhere.iterdir())
+
+
+def test_what_a_path_leads_to_is_left_alone(elsewhere: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/multirun.yaml").write_text("theirs")
+    assert train("hydra.run.dir=new/../mine", "seed=-1") == 2
+    assert Path("mine/multirun.yaml").read_text() == "theirs"
+
+
+def test_a_file_that_cannot_be_read_is_no_folder_to_choose(
+    elsewhere: Path, without_rights: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("cfg/loss").mkdir(parents=True)
+    Path("cfg/loss/mine.yaml").touch(mode=0o000)
+    with without_rights():
+        assert train("--config-dir", "cfg", "loss=mine") == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.endswith("mine.yaml: Permission denied")
 
 
 def test_files_of_somebody_else_stay_in_the_folder_of_a_sweep() -> None:

@@ -172,7 +172,8 @@ class Penalised(Hinge):
         (lambda critic, real: critic(real).square(), r"penalty must give .* gives shape \(2, 1\)"),
         (lambda critic, real: critic(real).mean()[None], r"penalty must give .* gives shape \(1,\)"),
         (lambda critic, real: 0.0, "penalty must give .* gives float"),
-        (lambda critic, real: critic(real).men(), r"penalty fails on a batch .*\(AttributeError"),
+        (lambda critic, real: critic(real).men(), r"penalty fails on a batch of 4 \(AttributeError"),
+        (lambda critic, real: critic(real)[:5].view(5).mean(), "penalty fails .* larger train.batch_size"),
     ],
 )
 def test_a_mistaken_penalty_is_named(
@@ -181,6 +182,14 @@ def test_a_mistaken_penalty_is_named(
     monkeypatch.setattr(Penalised, "made", staticmethod(made), raising=False)
     with pytest.raises(ConfigError, match=rf"loss\._target_=.*Penalised: {said}"):
         check_networks(configure(), Penalised())
+
+
+def test_a_penalty_may_ask_for_more_samples(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spread(critic: Critic, real: Tensor) -> Tensor:
+        return critic(real).view(-1, 4).std(1).mean()
+
+    monkeypatch.setattr(Penalised, "made", staticmethod(spread), raising=False)
+    check_networks(configure("train.batch_size=8"), Penalised())
 
 
 def test_a_loss_that_cannot_be_built_is_named(configure: Any) -> None:

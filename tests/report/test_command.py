@@ -102,6 +102,12 @@ def test_figures_of_tables_that_are_gone_go(
     for name in ("3-mine.png", "notes.txt"):
         (out / "figures" / name).write_text("somebody's")
     del drawn[1]
+    (out / "figures").rename(tmp_path / "elsewhere")
+    (out / "figures").symlink_to(tmp_path / "elsewhere")
+    assert ganbench(root, "--out", out) == 0
+    assert (out / "figures" / "2-kid.png").exists(), "what a link leads to may be another's"
+    (out / "figures").unlink()
+    (tmp_path / "elsewhere").rename(out / "figures")
     assert ganbench(root, "--out", out) == 0
     assert {path.name for path in (out / "figures").iterdir()} == {"1-kid.png", "3-mine.png", "notes.txt"}
 
@@ -114,8 +120,12 @@ def test_a_wrong_folder_is_known_before_anything_is_drawn(
     (tmp_path / "table.csv").write_text("somebody's")
     assert ganbench(root, "--out", tmp_path) == 2
     (tmp_path / "closed").mkdir(mode=0o555)
+    (tmp_path / "unreadable").mkdir(mode=0o777)
+    (tmp_path / "unreadable" / "report.html").touch(mode=0o000)
+    (tmp_path / "unreadable").chmod(0o777)
     with without_rights():
-        assert ganbench(root, "--out", tmp_path / "closed") == 2
+        for name in ("closed", "unreadable"):
+            assert ganbench(root, "--out", tmp_path / name) == 2
 
 
 def check_picture(path: Path) -> None:

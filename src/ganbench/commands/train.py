@@ -68,6 +68,7 @@ def main(argv: list[str]) -> int:
         with relay:
             app(_job)()
     except Interrupted as error:
+        _discard_made()
         return 128 + error.signum
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         _discard_made()
@@ -76,14 +77,18 @@ def main(argv: list[str]) -> int:
         _discard_made()
         if error.filename is None:  # stdout's
             raise
-        raise UserError(
-            f"cannot write {error.filename}: {error.strerror}; choose another folder by output_root=FOLDER, "
-            "hydra.run.dir=FOLDER or, for a sweep's own, hydra.sweep.dir=FOLDER"
-        ) from error
+        way_out = ""
+        if _is_on_the_way(Path(error.filename)):
+            way_out = (
+                "; choose another folder by output_root=FOLDER, hydra.run.dir=FOLDER or, for a sweep's own, "
+                "hydra.sweep.dir=FOLDER"
+            )
+        raise UserError(f"{error.filename}: {error.strerror}{way_out}") from error
     if "error" in _state:
         _discard_made()
         raise _state["error"]
     if relay.received is not None:
+        _discard_made()
         return 128 + relay.received
     return int(_state.get("code", 0))
 
@@ -93,13 +98,14 @@ class SweepSummary(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Of a single run: the folder that Hydra is about to make for it."""
-        _state["made"] = _missing(Path(config.hydra.run.dir))
+        with contextlib.suppress(OmegaConfBaseException):  # Hydra will say so itself
+            _look_at(Path(str(OmegaConf.select(config, "hydra.run.dir"))))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """A sweep has failed until its summary says otherwise."""
         _state["code"] = 1
         folder = Path(config.hydra.sweep.dir).absolute()
-        _state["made"] = _missing(folder)
+        _look_at(folder)
         # To jobs in other processes, too; their own name for it may depend on what is swept.
         os.environ[SWEEP] = str(folder)
         for path in _results(folder):  # an earlier sweep's
@@ -128,14 +134,21 @@ def _results(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(numbers[path]))
 
 
-def _missing(folder: Path) -> list[Path]:
-    """The folder and those above it that do not exist, innermost first."""
-    whole = folder.absolute()
-    return [path for path in (whole, *whole.parents) if not os.path.lexists(path)]
+def _look_at(folder: Path) -> None:
+    """Note a folder that Hydra is about to make, and which of it and those above it are missing."""
+    whole = folder.resolve()
+    _state["folder"] = whole
+    _state["made"] = [path for path in (whole, *whole.parents) if not os.path.lexists(path)]
+
+
+def _is_on_the_way(path: Path) -> bool:
+    """Whether a path is above or below the folder that Hydra was to make."""
+    whole, folder = path.resolve(), _state.get("folder")
+    return folder is not None and (whole.is_relative_to(folder) or folder.is_relative_to(whole))
 
 
 def _discard_made() -> None:
-    """Leave no folder behind of what was refused before a run of its own was in it."""
+    """Leave no folder behind of what ended before a run, or a sweep's first job, was in it."""
     with contextlib.suppress(OSError):  # another sweep's are in it; why this one was refused matters more
         for folder in filter(Path.exists, _state.get("made", [])):
             if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
@@ -209,8 +222,12 @@ def _train(config: dict[str, Any], composed: DictConfig, settings: Any) -> Any:
         ".hydra/hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": settings})),
         ".hydra/overrides.yaml": OmegaConf.to_yaml(settings.overrides.task),
     }
+    if OmegaConf.is_missing(settings.run, "dir"):
+        raise ConfigError("hydra.run.dir=???: names no folder; give one, or leave the key out")
     chosen = Path(settings.run.dir)
     single = settings.mode == RunMode.RUN and chosen != Path(".")
+    if single and str(chosen).startswith("~"):
+        raise ConfigError(f"hydra.run.dir={chosen}: a ~ that no shell has expanded; write the whole path")
     experiment = settings.runtime.choices.get("experiment")
     return train_run(config, chosen if single else None, records, experiment)
 

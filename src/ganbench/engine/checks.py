@@ -27,7 +27,7 @@ def check_recipe(config: Config) -> None:
         ConfigError: they cannot be built, do not fit each other, or contradict each other.
     """
     loss = build_loss(config)
-    check_loss(loss, max(1, min(batch_sizes(config).values()) // config["remedy"]["pack"]))
+    check_loss(loss, _smallest_batch(config))
     check_remedies(config, loss)
     _check_norms(check_networks(config, loss), config, loss)
     _check_optimizers(config)
@@ -111,17 +111,36 @@ def _no_number(value: object) -> str | None:
     )
 
 
-def _check_penalty(loss: Loss, discriminator: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """Try a penalty on a batch."""
+def _check_penalty(loss: Loss, discriminator: nn.Module, config: Config) -> None:
+    """Try a penalty on two samples; what needs more, on as many as the smallest batch has.
+
+    Raises:
+        ConfigError: it fails there, or is neither None nor one number.
+    """
     try:
-        value = loss.penalty(partial(discriminator, labels=labels), images, images.flip(0))
-    except MISTAKES as error:
-        raise ConfigError(
-            f"{_named(loss)}: penalty fails on a batch of shape {tuple(images.shape)} "
-            f"({type(error).__name__}: {first_line(error)}); mend it, or use another model"
-        ) from error
+        value = _penalty_of(loss, discriminator, config, 2)
+    except MISTAKES:
+        smallest = _smallest_batch(config)
+        try:
+            value = _penalty_of(loss, discriminator, config, smallest)
+        except MISTAKES as error:
+            raise ConfigError(
+                f"{_named(loss)}: penalty fails on a batch of {smallest} "
+                f"({type(error).__name__}: {first_line(error)}); mend it, or use a larger train.batch_size"
+            ) from error
     if value is not None and (fault := _no_number(value)):
         raise ConfigError(f"{_named(loss)}: penalty {fault}")
+
+
+def _penalty_of(loss: Loss, discriminator: nn.Module, config: Config, count: int) -> Tensor | None:
+    real, fake = torch.randn(2, count, *shown_shape(config))
+    labels = torch.arange(count) % config["dataset"]["num_classes"]
+    return loss.penalty(partial(discriminator, labels=labels), real, fake)
+
+
+def _smallest_batch(config: Config) -> int:
+    """Samples in the smallest batch of a training, as the discriminator counts them."""
+    return max(1, min(batch_sizes(config).values()) // config["remedy"]["pack"])
 
 
 def check_networks(config: Config, loss: Loss) -> set[str]:
@@ -157,7 +176,7 @@ def check_networks(config: Config, loss: Loss) -> set[str]:
         check_features(tap, config["remedy"])
         tap.remove()
         _check_alone(networks, config, {"generator": z[:1], "discriminator": shown[:1]})
-        _check_penalty(loss, networks["discriminator"], shown, labels)
+        _check_penalty(loss, networks["discriminator"], config)
     _check_state(networks["generator"])
     return norms_of(networks["discriminator"])
 

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from ganbench.config import Config, converted, instantiate, loss_parameters, resolve_target
 from ganbench.engine.device import compiler_works
-from ganbench.engine.mixing import mixes_samples
+from ganbench.engine.mixing import has_mixing_layer, mixes_samples
 from ganbench.engine.optimizers import build_optimizer
 from ganbench.engine.remedies import averaged, fit_discriminator
 from ganbench.errors import MISTAKES, ConfigError, first_line
@@ -70,8 +70,16 @@ def build_gan(config: Config, device: torch.device) -> GAN:
     recipe, remedy = config["loss"], config["remedy"]
     generator, plain = (instantiate(config["model"][part]) for part in ("generator", "discriminator"))
     discriminator = fit_discriminator(plain, remedy)
-    g_mixes = mixes_samples(generator, (config["model"]["z_dim"],))
-    d_mixes = mixes_samples(discriminator, shown_shape(config))
+    shapes = {"generator": (config["model"]["z_dim"],), "discriminator": shown_shape(config)}
+    mixes = {
+        part: has_mixing_layer(network)
+        # Our own are known; trying them at each start would be for nothing.
+        or (
+            not is_own_model(config["model"][part])
+            and mixes_samples(network, shapes[part], config["dataset"]["num_classes"])
+        )
+        for part, network in (("generator", generator), ("discriminator", discriminator))
+    }
     for network in (generator, discriminator):
         _channels_last(network.to(device))
     captured = config["compile"] and device.type == "cuda"
@@ -90,8 +98,8 @@ def build_gan(config: Config, device: torch.device) -> GAN:
         d_opt=optimizer(discriminator, recipe["d_lr"]),
         z_dim=config["model"]["z_dim"],
         num_classes=config["dataset"]["num_classes"],
-        g_mixes=g_mixes,
-        d_mixes=d_mixes,
+        g_mixes=mixes["generator"],
+        d_mixes=mixes["discriminator"],
         ema=None if decay is None else averaged(generator, g_opt, decay),
     )
 

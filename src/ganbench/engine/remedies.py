@@ -262,8 +262,9 @@ def check_remedies(config: Config, loss: Loss) -> None:
         if config["remedy"]["minibatch_std"] and size < 2 * count:
             what = "an image" if count == 1 else f"a pack of remedy.pack={count}"
             raise ConfigError(
-                f"remedy.minibatch_std=true: {name}={size} leaves {what} no other to differ "
-                "from; use a larger train.batch_size or remedy.minibatch_std=false"
+                f"remedy.minibatch_std=true: {name}={size} leaves {what} no other to differ from; use a "
+                "larger train.batch_size, train.drop_last=true where the last batch is partial, or "
+                "remedy.minibatch_std=false"
             )
     if count == 1:
         return

@@ -48,8 +48,7 @@ def write_bundle(report: Report, folder: str | Path) -> list[Path]:
 
     out = Path(folder)
     # Before anything is drawn: figures take a while, a wrong path is known at once.
-    _make(out)
-    earlier = _is_bundle(out)
+    earlier = _made(out)
     if not earlier:
         _refuse_foreign(out, TEXTS)
     _ensure_verdicts(report)
@@ -73,12 +72,13 @@ def write_bundle(report: Report, folder: str | Path) -> list[Path]:
     try:
         if not earlier:
             _refuse_foreign(out, figures)
-        for path in _figures(out) if earlier else []:
-            path.unlink()
         for name, text in files.items():
             atomic_write_text(out / name, text)
         for name, data in figures.items():
             atomic_write_bytes(out / name, data)
+        for path in _figures(out) if earlier else []:
+            if f"figures/{path.name}" not in figures:
+                path.unlink()
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror or error}") from error
     return [out / name for name in (*files, *figures)]
@@ -93,11 +93,14 @@ def _is_bundle(folder: Path) -> bool:
 
 
 def _figures(folder: Path) -> list[Path]:
-    """The figures of a bundle, of tables that a new one may not have."""
+    """The figures of a bundle, perhaps of tables that a new one does not have."""
     from ganbench.report.figures import FIGURES, FORMATS
 
     named = re.compile(rf"\d+-({'|'.join(FIGURES)})\.({'|'.join(FORMATS)})")
-    return [path for path in (folder / "figures").glob("*") if named.fullmatch(path.name)]
+    place = folder / "figures"
+    if place.is_symlink():  # what it leads to may be another's
+        return []
+    return [path for path in place.glob("*") if named.fullmatch(path.name)]
 
 
 def _refuse_foreign(folder: Path, names: Iterable[str]) -> None:
@@ -109,11 +112,12 @@ def _refuse_foreign(folder: Path, names: Iterable[str]) -> None:
             )
 
 
-def _make(folder: Path) -> None:
+def _made(folder: Path) -> bool:
+    """Make the folder, where needed, try to write there, and tell whether it holds a bundle."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            pass
+            return _is_bundle(folder)
     except OSError as error:
         raise UserError(f"--out {folder}: cannot be written: {error.strerror or error}") from error
 

@@ -81,7 +81,7 @@ def _baseline(text: str | None, table: Table) -> Row | None:
         return exact[0]
     if "=" in text:
         # At commas before a key alone: a value may be a list.
-        pairs = [part.partition("=")[::2] for part in re.split(r",(?=[\w. ]+=)", text)]
+        pairs = [part.partition("=")[::2] for part in re.split(r",(?=[^,=\[\]]+=)", text)]
         found = [row for row in table.rows if all(matches(row_value(row, k), [v]) for k, v in pairs)]
     else:
         found = [row for row in table.rows if text in {*row.recipe.values(), *row.runs[0].names.values()}]
