@@ -149,7 +149,11 @@ def _train(
             training.logger.text("config", configuration.to_yaml(config), training.step)
             run.write_info(parameters=training.gan.parameter_counts(), steps_total=training.total_steps)
         if config["precision"] == "bfloat16" and native_precision(config["device"]) == "float32":
-            log.warning("precision=bfloat16: %s is not known to have it in hardware; it may be slow", device)
+            log.warning(
+                "precision=bfloat16: %s is not known to have it in hardware and may be many times slower; "
+                "precision=auto takes what is there",
+                device,
+            )
         for key, other in _without_effect(config).items():
             log.warning("%s: has no effect, as %s", key, other)
         log.info("training %s on %s for %d steps", run.path, device, training.total_steps)
