@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganbench.errors import DataError
+from ganbench.errors import MISTAKES, DataError, first_line
 from ganbench.network import socket_timeout
 
 RawDataset = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -157,6 +157,11 @@ def build_dataset(settings: dict[str, Any], root: str | Path | None = None) -> D
         raw = instantiate(settings["source"], root=folder)
     except OSError as error:
         raise DataError(f"dataset.name={settings['name']}: cannot read {folder}: {error}") from error
+    except MISTAKES as error:
+        raise DataError(
+            f"dataset.source={settings['source']['_target_']}: fails ({type(error).__name__}: "
+            f"{first_line(error)}); mend it, or check its parameters"
+        ) from error
     _require_tensors(raw, settings["name"])
     dataset = Dataset(settings["name"], Split(raw[0], raw[1]), Split(raw[2], raw[3]), settings["num_classes"])
     _check(dataset, settings)  # before it is resized, which would make bytes of anything

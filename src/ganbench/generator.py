@@ -177,7 +177,11 @@ def _exported(record: RunRecord, weights: str) -> dict[str, Any] | None:
             "train_seconds": _seconds_at(record, int(metadata["step"])),
         }
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-        raise RunError(f"{path}: damaged: {error}") from error
+        raise RunError(
+            f"{path}: damaged: {error}; delete it, and the last checkpoint is used in its place"
+            if weights == "last"
+            else f"{path}: damaged: {error}; use other weights, or train the run anew with force=true"
+        ) from error
 
 
 def _seconds_at(record: RunRecord, step: int) -> float:

@@ -13,6 +13,7 @@ import yaml
 
 from ganbench import runs, session
 from ganbench.cli import main
+from ganbench.commands import train as command
 from ganbench.config import identity, validate
 from ganbench.engine.loop import Training
 from ganbench.runs import find_runs, read_run
@@ -363,6 +364,30 @@ def test_a_signal_stops_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Training, "advance", advance)
     assert train("-m", "seed=0,1") == 130
     assert statuses() == {0: "interrupted"}
+
+
+class Stopped:
+    """A relay that a signal has reached."""
+
+    received = signal.SIGTERM
+
+    def __enter__(self) -> Stopped:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+
+def test_a_signal_that_ends_workers_while_they_begin(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("a worker process managed by the executor was unexpectedly terminated")
+
+    monkeypatch.setattr("ganbench.engine.signals.Relay", Stopped)
+    monkeypatch.setattr(command, "_job", broken)
+    assert train("-m", "seed=0,1") == 143
+    assert capsys.readouterr().err.endswith("ganbench: stopped by SIGTERM\n")
 
 
 def test_an_interrupted_run_is_resumed_by_the_same_command(

@@ -130,8 +130,53 @@ def test_a_network_that_cannot_be_trained_is_refused(kind: str, said: str, confi
 @pytest.mark.parametrize("part", ["generator", "discriminator"])
 def test_a_network_must_know_the_last_class_too(part: str, configure: Any) -> None:
     config = configure("model=cgan", f"model.{part}.num_classes=5")
-    with pytest.raises(ConfigError, match=f"model.{part}: fails on a batch of shape .*index out of range"):
+    with pytest.raises(ConfigError, match=rf"model.{part}: fails .* labels \[0, 9\]: index out of range"):
         check_recipe(config)
+
+
+class Detached(nn.Module):
+    """A network whose output no parameter has a part in."""
+
+    def __init__(self, shape: list[int]) -> None:
+        super().__init__()
+        self.shape = shape
+        self.layer = nn.Linear(1, 1)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.layer(x.new_zeros(1, 1)).detach().sum() + x.new_zeros(len(x), *self.shape)
+
+
+@pytest.mark.parametrize("part, shape", [("generator", [1, 28, 28]), ("discriminator", [1])])
+def test_a_network_without_a_gradient_is_refused(part: str, shape: list[int], configure: Any) -> None:
+    config = configure()
+    config["model"][part] = {"_target_": f"{__name__}.Detached", "shape": shape}
+    with pytest.raises(ConfigError, match=rf"model.{part}: .*depends on none of its parameters"):
+        check_networks(config, Hinge())
+
+
+def test_what_is_no_module_is_refused(configure: Any) -> None:
+    config = configure()
+    config["model"]["discriminator"] = {"_target_": "builtins.dict"}
+    with pytest.raises(ConfigError, match=r"builtins.dict must give a torch.nn.Module, gives dict"):
+        check_networks(config, Hinge())
+
+
+def test_batch_norm_of_ones_own_is_named_where_it_is(configure: Any) -> None:
+    config = configure("loss=wgan_gp")
+    config["model"]["discriminator"] = {"_target_": f"{__name__}.Normed"}
+    with pytest.raises(ConfigError, match=r"model.discriminator: has batch norm, and wgan_gp .*take it out"):
+        check_recipe(config)
+
+
+class Normed(nn.Module):
+    """A critic with batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(784, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.layers(x)
 
 
 class Remembering(nn.Linear):

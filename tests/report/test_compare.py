@@ -614,6 +614,14 @@ def test_a_strange_name_of_a_dataset_stops_nothing(root: Path, dataset: str) -> 
     assert len(compared(root).tables) == 2
 
 
+def test_one_recipe_by_two_names_is_told(root: Path) -> None:
+    for loss in ("hinge", "sn_hinge"):
+        synthetic.completed(root, "cgan", loss, 0, fid=9.0)
+    synthetic.completed(root, "cgan", "bce", 0, fid=9.5)
+    (note,) = [note for note in compared(root).tables[0].notes if "one recipe by several names" in note]
+    assert note.endswith("hinge, sn_hinge")
+
+
 def test_a_baseline_may_have_a_list_for_a_value(root: Path) -> None:
     for widths in ([256, 512], [512, 512]):
         for seed in range(2):

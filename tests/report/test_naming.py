@@ -93,6 +93,13 @@ def test_what_is_off_gives_way_where_a_label_is_long(root: Path) -> None:
         assert any(said in label for label in labels)
 
 
+def test_sizes_that_a_model_takes_from_the_dataset_say_nothing_more(root: Path) -> None:
+    for size in (28, 64):
+        sizes = {key: size for key in ("dataset__image_size", "model__generator__image_size")}
+        synthetic.completed(root, "mlp", "bce", 0, **sizes)
+    assert table_of(root).keys == ["dataset.image_size"]
+
+
 def test_a_recipe_of_which_all_is_off_has_a_label(root: Path) -> None:
     off = {name: False for name in ("minibatch_std", "feature_matching", "packed_samples", "unrolled_steps")}
     for on in ("", *off):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ganbench.commands import Parser
 from ganbench.config import group_names
-from ganbench.data import data_root, load_dataset
 from ganbench.errors import UserError
 
 
@@ -21,6 +20,8 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     if unknown := [name for name in arguments.names if name not in known]:
         raise UserError(f"data {unknown[0]}: no such dataset; choose from {', '.join(known)}")
+    from ganbench.data import data_root, load_dataset  # torch, for which help need not wait
+
     print(f"root: {data_root(arguments.root).absolute()}")
     for name in arguments.names or known:
         dataset = load_dataset(name, arguments.root)

@@ -70,6 +70,12 @@ def main(argv: list[str]) -> int:
     except Interrupted as error:
         _discard_made()
         return 128 + error.signum
+    except RuntimeError:
+        if relay.received is None:
+            raise
+        # It ended workers that had not come as far as to end in good order.
+        fail(str(Interrupted(relay.received)))
+        return 128 + relay.received
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         _discard_made()
         raise ConfigError(hydra_message(error, sweeping=not set(SWEEP_FLAGS).isdisjoint(argv))) from error

@@ -36,7 +36,7 @@ def resolve_target(target: str) -> Callable[..., Any]:
     except Exception as error:
         raise ConfigError(
             f"_target_={target}: cannot be imported ({first_line(error)}); check the dotted path, and "
-            "that its module lies in the folder given by --config-dir or on PYTHONPATH"
+            "that its module lies on PYTHONPATH or, in training, in the folder given by --config-dir"
         ) from error
     if not callable(found):
         raise ConfigError(f"_target_={target}: must name a class or function, is {found!r}")

@@ -167,6 +167,8 @@ def _check_ranges(config: Config) -> None:
                 f"{group}.name={name!r}: names a folder, so letters, digits, '_', '-', '.', '+' only"
             )
     root = config["output_root"]
+    if not root:
+        raise ConfigError("output_root=: names no folder, so runs would lie in this one; write output_root=.")
     if root.startswith("~"):
         raise ConfigError(
             f"output_root={root}: no shell has expanded the ~, so it would name a folder; "

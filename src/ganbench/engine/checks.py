@@ -38,6 +38,11 @@ def _check_norms(found: set[str], config: Config, loss: Loss) -> None:
     refused = loss.refused_norms
     for norm in sorted(found & set(refused)):
         fitting = [name for name in NORM_CHOICES if name != "auto" and name not in refused]
+        if not is_own_model(config["model"]["discriminator"]):
+            raise ConfigError(
+                f"model.discriminator: has {norm} norm, and {config['loss']['name']} cannot be trained with "
+                f"that: {refused[norm]}; take it out, or use another loss"
+            )
         asked = config["loss"]["critic_norm"]
         key = "model.discriminator.norm" if asked not in ("auto", norm) else "loss.critic_norm"
         raise ConfigError(
@@ -202,6 +207,9 @@ def _built(node: Config, part: str) -> nn.Module:
             f"model.{part}: {node['_target_']} cannot be built from {values} "
             f"({first_line(error)}); check the type and size of each"
         ) from error
+    if not isinstance(network, nn.Module):
+        given = type(network).__name__
+        raise ConfigError(f"model.{part}: {node['_target_']} must give a torch.nn.Module, gives {given}")
     _require_trainable(network, part)
     return network
 
@@ -261,16 +269,20 @@ def _require_trainable(network: nn.Module, part: str) -> None:
 
 def _try(networks: dict[str, nn.Module], part: str, inputs: Tensor, labels: Tensor) -> tuple[int, ...]:
     try:
-        with torch.no_grad():
-            output = networks[part](inputs, labels)
+        output = networks[part](inputs, labels)
     except MISTAKES as error:
-        reason = first_line(error)
         raise ConfigError(
-            f"model.{part}: fails on a batch of shape {tuple(inputs.shape)}: {reason}; check "
-            "model.z_dim, dataset.image_size, dataset.channels and remedy.pack against it"
+            f"model.{part}: fails on a batch of shape {tuple(inputs.shape)} and labels {labels.tolist()}: "
+            f"{first_line(error)}; check model.z_dim, dataset.image_size, dataset.channels, "
+            "dataset.num_classes and remedy.pack against it"
         ) from error
     if not isinstance(output, Tensor):
         raise ConfigError(
             f"model.{part}: must return a tensor, returns {type(output).__name__}; mend its forward"
+        )
+    if not output.requires_grad:
+        raise ConfigError(
+            f"model.{part}: what it returns depends on none of its parameters; make it of them, and without "
+            ".detach() and torch.no_grad()"
         )
     return tuple(output.shape)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -59,11 +60,26 @@ def remark_conditions(table: Table) -> None:
         table.notes.append(
             f"fewer than {MIN_SEEDS} seeds, so noise unknown and no ties marked: {listed(few, 6)}"
         )
+    table.notes += _twins(table)
     table.notes += _kid_spread(table)
     table.notes += _absent(table)
     seeds = {str(pick.record["protocol"].get("seed")) for row in table.rows for pick in row.picks.values()}
     if len(seeds) > 1:
         table.notes.append(f"generated with different evaluation seeds: {listed(sorted(seeds), 4)}")
+
+
+def _twins(table: Table) -> list[str]:
+    """Recipes whose scores are the same seed for seed: a model may have of itself what a loss asks for."""
+    labels: dict[str, list[str]] = defaultdict(list)
+    for row in table.rows:
+        figures = {str(seed): pick.record.get("values") for seed, pick in row.picks.items()}
+        if any(figures.values()):
+            labels[json.dumps(figures, sort_keys=True, default=str)].append(row.label)
+    return [
+        f"the same scores seed for seed, so one recipe by several names: {listed(alike, 4)}"
+        for alike in labels.values()
+        if len(alike) > 1
+    ]
 
 
 def _kid_spread(table: Table) -> list[str]:
