@@ -141,21 +141,8 @@ def _train(
     try:
         with stop.deferred():
             begin()
-            training = Training(config, dataset, device)
-            _resume(run, training)
-            if scorer is not None:
-                scorer.resumed(training, run)
-            training.logger = open_logger(config["logger"], run.path, training.step)
-            training.logger.text("config", configuration.to_yaml(config), training.step)
-            run.write_info(parameters=training.gan.parameter_counts(), steps_total=training.total_steps)
-        if config["precision"] == "bfloat16" and native_precision(config["device"]) == "float32":
-            log.warning(
-                "precision=bfloat16: %s is not known to have it in hardware and may be many times slower; "
-                "precision=auto takes what is there",
-                device,
-            )
-        for key, other in _without_effect(config).items():
-            log.warning("%s: has no effect, as %s", key, other)
+            training = _prepared(run, config, dataset, device, scorer)
+        _warn_of(config, device)
         log.info("training %s on %s for %d steps", run.path, device, training.total_steps)
         reason = training.run(run, stop, scorer.on_the_way if scorer else None)
         if reason is not None:
@@ -188,6 +175,32 @@ def _train(
             with contextlib.suppress(OSError):  # a full disk must not take the place of the outcome
                 training.logger.close()
     return _end(run, runs.COMPLETED, None)
+
+
+def _prepared(
+    run: RunDirectory, config: Config, dataset: Dataset, device: torch.device, scorer: RunScorer | None
+) -> Training:
+    """The training where its last checkpoint left it, with its logger; run.json says how large it is."""
+    training = Training(config, dataset, device)
+    _resume(run, training)
+    if scorer is not None:
+        scorer.resumed(training, run)
+    run.write_info(parameters=training.gan.parameter_counts(), steps_total=training.total_steps)
+    training.logger = open_logger(config["logger"], run.path, training.step)
+    training.logger.text("config", configuration.to_yaml(config), training.step)
+    return training
+
+
+def _warn_of(config: Config, device: torch.device) -> None:
+    """Say what is allowed, and probably not what was meant."""
+    if config["precision"] == "bfloat16" and native_precision(config["device"]) == "float32":
+        log.warning(
+            "precision=bfloat16: %s is not known to have it in hardware and may be many times slower; "
+            "precision=auto takes what is there",
+            device,
+        )
+    for key, other in _without_effect(config).items():
+        log.warning("%s: has no effect, as %s", key, other)
 
 
 def _without_effect(config: Config) -> dict[str, str]:

@@ -68,7 +68,6 @@ def main(argv: list[str]) -> int:
         with relay:
             app(_job)()
     except Interrupted as error:
-        _discard_made()
         return 128 + error.signum
     except RuntimeError:
         if relay.received is None:
@@ -77,10 +76,8 @@ def main(argv: list[str]) -> int:
         fail(str(Interrupted(relay.received)))
         return 128 + relay.received
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        _discard_made()
         raise ConfigError(hydra_message(error, sweeping=not set(SWEEP_FLAGS).isdisjoint(argv))) from error
     except OSError as error:
-        _discard_made()
         if error.filename is None:  # stdout's
             raise
         way_out = ""
@@ -90,11 +87,11 @@ def main(argv: list[str]) -> int:
                 "hydra.sweep.dir=FOLDER"
             )
         raise UserError(f"{error.filename}: {error.strerror}{way_out}") from error
-    if "error" in _state:
+    finally:
         _discard_made()
+    if "error" in _state:
         raise _state["error"]
     if relay.received is not None:
-        _discard_made()
         return 128 + relay.received
     return int(_state.get("code", 0))
 

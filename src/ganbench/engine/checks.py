@@ -37,12 +37,12 @@ def _check_norms(found: set[str], config: Config, loss: Loss) -> None:
     """Refuse normalisations of the discriminator that the loss refuses."""
     refused = loss.refused_norms
     for norm in sorted(found & set(refused)):
-        fitting = [name for name in NORM_CHOICES if name != "auto" and name not in refused]
         if not is_own_model(config["model"]["discriminator"]):
             raise ConfigError(
                 f"model.discriminator: has {norm} norm, and {config['loss']['name']} cannot be trained with "
                 f"that: {refused[norm]}; take it out, or use another loss"
             )
+        fitting = [name for name in NORM_CHOICES if name != "auto" and name not in refused]
         asked = config["loss"]["critic_norm"]
         key = "model.discriminator.norm" if asked not in ("auto", norm) else "loss.critic_norm"
         raise ConfigError(
