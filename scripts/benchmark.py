@@ -5,19 +5,21 @@
     python scripts/benchmark.py --compare 100 1000   # seconds of `ganbench compare` on so many runs
     python scripts/benchmark.py --scaling 100000     # time per step and memory as a long run goes on
 
-Three ways train the same networks with the same batch size on the same real images, in turn, several
-times over: `notebook` (torchvision dataset with ToTensor and Normalize behind a DataLoader, `.item()` after
-every step, fakes of the D step made with gradients), `float32` (our loop), and `fast` (our loop with
-`precision=bfloat16`, where the processor has it); on CUDA both of ours with `compile=true`. The notebook's
-networks are ours in torch's own modules (PixelShuffle, a transposed convolution of z, Dropout). Times are
-medians of the repeats, ratios medians of each repeat's ratios. MB are the parameters, their gradients and
-optimiser states, each read and written once an update.
+The same networks are trained with the same batch size on the same real images in several ways, each in a
+process of its own, in turn, several times over: `notebook` (torchvision dataset with ToTensor and Normalize
+behind a DataLoader, `.item()` after every step, fakes of the D step made with gradients), `float32` (our
+loop), `fast` (our loop with `precision=bfloat16`, where the processor has it) and, for a loss with a penalty,
+`all` (`precision=bfloat16_penalty`); on CUDA ours with `compile=true`. The notebook's networks are ours in
+torch's own modules (PixelShuffle, a transposed convolution of z, Dropout). Times are medians of the repeats,
+ratios medians of each repeat's ratios. MB are the parameters, their gradients and optimiser states, each read
+and written once an update.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import platform
 import shutil
 import statistics
@@ -25,8 +27,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from unittest import mock
 
@@ -41,10 +45,14 @@ from ganbench.data import Dataset, build_dataset, data_root
 from ganbench.engine.device import set_up, synchronize
 from ganbench.engine.gan import build_loss
 from ganbench.engine.loop import Training
-from ganbench.hardware import native_precision, peak_memory, resolve_device
+from ganbench.hardware import native_precision, peak_memory, resolve_device, usable_cores
 from ganbench.losses import Loss
-from ganbench.models.layers import Dropout, Project, SubPixelConv2d
+from ganbench.memory import use_huge_pages
+from ganbench.models.layers import Dropout, Flatten, LayerNorm, Project, SubPixelConv2d
 from ganbench.session import train_run
+
+Timed = Callable[[int], float]
+"""Seconds per step over so many steps of one way to train."""
 
 CASES = ("mlp/bce", "dcgan/bce", "cgan/bce", "mlp/wgan_gp", "dcgan/wgan_gp", "cgan/wgan_gp")
 
@@ -70,16 +78,16 @@ def main() -> None:
         time_scaling(arguments.scaling, print_part)
         return
     device = resolve_device(arguments.device)
-    set_up(arguments.threads, deterministic=False)
+    torch.set_num_threads(arguments.threads)
     dataset = build_dataset(compose(["dataset=mnist"])["dataset"])
     fast = native_precision(str(device))
     peaks = {precision: measure_peak(device, precision) for precision in {"float32", fast}}
     print(describe_machine(device, peaks))
     print(
-        "| case | GFLOP/step | MB/step | floor ms | notebook ms | float32 ms | fast ms | notebook/float32 | "
-        "notebook/fast | fast/floor | images/s |"
+        "| case | GFLOP/step | MB/step | floor ms | notebook ms | float32 ms | fast ms | all ms | "
+        "notebook/float32 | notebook/fast | notebook/all | fast/floor | images/s |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
     for case in arguments.cases:
         print(measure(case, arguments, dataset, device, fast, peaks[fast]), flush=True)
 
@@ -96,9 +104,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--compare", nargs="+", type=int, metavar="RUNS", help="time `ganbench compare`")
     parser.add_argument("--scaling", type=int, metavar="STEPS", help="time the steps of one long run")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="rough length of one measurement")
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=2.0, help="rough length of one measurement")
     parser.add_argument("--steps", type=int, help="steps of one measurement instead of --seconds")
     return parser.parse_args()
 
@@ -111,16 +119,20 @@ def measure(
     config = compose([f"model={model}", f"loss={loss}", "dataset=mnist", f"device={device}"])
     flops, moved = count_work(config, dataset, device)
     floor = max(flops / peak.flops, moved / peak.bandwidth)
-    ways: dict[str, Callable[[], None]] = {
-        "notebook": Notebook(config, device).step,
-        "float32": our_step(config, dataset, device, "float32"),
-        "fast": our_step(config, dataset, device, fast),
-    }
-    rounds = compare(ways, arguments, device)
+    precisions = {"notebook": None, "float32": "float32", "fast": fast}
+    if type(build_loss(config)).penalty is not Loss.penalty and fast != "float32":
+        precisions["all"] = f"{fast}_penalty"
+    with ExitStack() as stack:
+        ways = {
+            name: stack.enter_context(in_own_process(config, device, arguments.threads, precision))
+            for name, precision in precisions.items()
+        }
+        rounds = compare(ways, arguments, device)
     medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
-    quick = medians[-1]
-    milliseconds = " | ".join(f"{1e3 * seconds:.2f}" for seconds in (floor, *medians))
-    ratios = " | ".join(f"{ratio:.2f}×" for ratio in speedups(rounds))
+    quick = medians[2]
+    none = [] if "all" in precisions else ["–"]
+    milliseconds = " | ".join([*(f"{1e3 * seconds:.2f}" for seconds in (floor, *medians)), *none])
+    ratios = " | ".join([*(f"{ratio:.2f}×" for ratio in speedups(rounds)), *none])
     shown = config["train"]["batch_size"] * config["loss"]["n_critic"]
     return (
         f"| {case} | {flops / 1e9:.2f} | {moved / 1e6:.0f} | {milliseconds} | {ratios} | "
@@ -128,19 +140,59 @@ def measure(
     )
 
 
+@contextmanager
+def in_own_process(
+    config: Config, device: torch.device, threads: int, precision: str | None
+) -> Iterator[Timed]:
+    """A way to train in a process that waits between its turns: ours in `precision`, or the notebook's.
+
+    So neither has the other's memory nor what our loop sets for its process.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(there, config, device, threads, precision), daemon=True)
+    process.start()
+    there.close()  # or the end of the process would not be seen here
+
+    def ask(count: int) -> float:
+        here.send(count)
+        return float(here.recv())
+
+    try:
+        yield ask
+    finally:
+        here.close()
+        process.join()
+
+
+def serve(
+    pipe: Connection, config: Config, device: torch.device, threads: int, precision: str | None
+) -> None:
+    """Answer each count with the seconds per step, until the other end is closed."""
+    if precision is None:
+        torch.set_num_threads(threads)
+        step = Notebook(config, device).step
+    else:
+        use_huge_pages()
+        set_up(threads, deterministic=False)
+        step = our_step(config, build_dataset(config["dataset"]), device, precision)
+    try:
+        while True:
+            pipe.send(timed(step, pipe.recv(), device))
+    except EOFError:
+        pass
+
+
 def compare(
-    ways: dict[str, Callable[[], None]], arguments: argparse.Namespace, device: torch.device
+    ways: Mapping[str, Timed], arguments: argparse.Namespace, device: torch.device
 ) -> list[list[float]]:
     """Seconds per step of each way, a row a round in which each has its turn."""
     counts = {}
-    for name, step in ways.items():
+    for name, run in ways.items():
         trial = 10 if device.type == "cuda" else 1
-        timed(step, trial, device)  # kernels are chosen, a graph is recorded
-        one = timed(step, 2 * trial, device)
-        counts[name] = arguments.steps or max(2, round(arguments.seconds / one))
-    return [
-        [timed(step, counts[name], device) for name, step in ways.items()] for _ in range(arguments.repeats)
-    ]
+        run(trial)  # kernels are chosen, a graph is recorded
+        counts[name] = arguments.steps or max(1, round(arguments.seconds / run(2 * trial)))
+    return [[run(counts[name]) for name, run in ways.items()] for _ in range(arguments.repeats)]
 
 
 def speedups(rounds: list[list[float]]) -> list[float]:
@@ -240,6 +292,10 @@ def in_textbooks(layer: nn.Module) -> nn.Module | None:
     """What stands for one of our own layers in textbooks; None for all others."""
     if isinstance(layer, Dropout):
         return nn.Dropout(layer.dropped / 256)
+    if isinstance(layer, Flatten):
+        return nn.Flatten()
+    if isinstance(layer, LayerNorm):
+        return nn.LayerNorm(layer.normalized_shape, elementwise_affine=False)
     if isinstance(layer, SubPixelConv2d):
         return TextbookUpscale(
             nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1), nn.PixelShuffle(2)

@@ -9,6 +9,8 @@ import sys
 from importlib import import_module
 from importlib.metadata import version
 
+from ganbench.memory import use_huge_pages
+
 COMMANDS = {
     "train": "train, score and keep one run, or a sweep with -m (Hydra overrides)",
     "evaluate": "score past runs again, under another protocol if asked",
@@ -71,6 +73,7 @@ def guarded(name: str, arguments: list[str], debug: bool) -> int:
     """Run a command and turn what goes wrong into one line and an exit code."""
     from ganbench.errors import UserError
 
+    use_huge_pages()  # before a command imports torch
     # Else Python looks once more for garbage among all that torch has, for more than a second.
     atexit.register(gc.freeze)
     try:

@@ -193,10 +193,11 @@ def _prepared(
 
 def _warn_of(config: Config, device: torch.device) -> None:
     """Say what is allowed, and probably not what was meant."""
-    if config["precision"] == "bfloat16" and native_precision(config["device"]) == "float32":
+    if config["precision"] != "float32" and native_precision(config["device"]) == "float32":
         log.warning(
-            "precision=bfloat16: %s is not known to have it in hardware and may be many times slower; "
+            "precision=%s: %s is not known to have it in hardware and may be many times slower; "
             "precision=auto takes what is there",
+            config["precision"],
             device,
         )
     for key, other in _without_effect(config).items():

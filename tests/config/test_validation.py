@@ -35,7 +35,7 @@ BAD = {
     "train.stop_on=[collapse,flop]": "train.stop_on=flop: unknown failure.*collapse, strong_disc",
     "train.stop_on=collapse": r"train.stop_on=collapse: must be a list; try 'train.stop_on=\[collapse\]'",
     "train.stop_on=all": r"train.stop_on=all: must be a list; try 'train.stop_on=\[collapse,strong_disc.*\]'",
-    "precision=fp16": "precision=fp16: must be one of float32, bfloat16, auto",
+    "precision=fp16": "precision=fp16: must be one of float32, bfloat16, bfloat16_penalty, auto",
     "loss.optimizer.lr=-0.1": "loss.optimizer.lr=-0.1: must be a positive, finite number",
     "loss.optimizer.lr=0": "loss.optimizer.lr=0: must be a positive",
     "loss.optimizer.lr=abc": "loss.optimizer.lr=abc: must be a positive",

@@ -172,11 +172,16 @@ def test_a_broken_recording_leaves_the_device_usable(cuda: torch.device) -> None
     subprocess.run([sys.executable, "-c", BREAKS_OFF], check=True, timeout=120)
 
 
+RECIPES = [("mlp", "bce"), ("mlp", "sn_hinge"), ("mlp", "wgan_clip"), ("dcgan", "bce"), ("cgan", "wgan_gp")]
+
+
 @pytest.mark.parametrize(
-    "model, loss",
-    [("mlp", "bce"), ("mlp", "sn_hinge"), ("mlp", "wgan_clip"), ("dcgan", "bce"), ("cgan", "wgan_gp")],
+    "model, loss, precision",
+    [
+        *((*recipe, precision) for recipe in RECIPES for precision in ("float32", "bfloat16")),
+        ("cgan", "wgan_gp", "bfloat16_penalty"),
+    ],
 )
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_graph_of_compiled_steps_trains_as_eager_ones(
     model: str,
     loss: str,

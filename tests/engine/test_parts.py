@@ -103,6 +103,7 @@ def test_products_are_in_tf32_on_cuda_beside_bfloat16_only() -> None:
     before = torch.get_float32_matmul_precision()
     for name, precision, inside in (
         ("cuda", "bfloat16", "high"),
+        ("cuda", "bfloat16_penalty", "high"),
         ("cuda", "float32", before),
         ("cpu", "bfloat16", before),
     ):

@@ -53,7 +53,7 @@ ALL = tuple(override for overrides in REMEDIES.values() for override in override
 
 
 @pytest.mark.parametrize("remedy", [(), ("remedy.unroll=1",)], ids=["plain", "unrolled"])
-def test_penalties_are_in_float32_beside_bfloat16(
+def test_penalties_are_in_float32_beside_bfloat16_unless_asked_for(
     remedy: tuple[str, ...], configure: Any, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[torch.dtype] = []
@@ -68,9 +68,12 @@ def test_penalties_are_in_float32_beside_bfloat16(
         return penalty(self, watched, real, fake)
 
     monkeypatch.setattr(WassersteinGP, "penalty", spy)
-    recipe = ("loss=wgan_gp", "loss.n_critic=1", "precision=bfloat16", *remedy)
-    Training(configure(*recipe), digits, CPU).do_step()
+    recipe = ("loss=wgan_gp", "loss.n_critic=1", *remedy)
+    Training(configure(*recipe, "precision=bfloat16"), digits, CPU).do_step()
     assert seen == [torch.float32] * (1 + len(remedy))
+    seen.clear()
+    Training(configure(*recipe, "precision=bfloat16_penalty"), digits, CPU).do_step()
+    assert seen == [torch.bfloat16, *[torch.float32] * len(remedy)]  # not where the generator looks ahead
 
 
 class Linear(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganbench.data import Batches, Dataset
 from ganbench.engine.gan import GAN, build_gan, build_loss
-from ganbench.engine.step import Step
+from ganbench.engine.step import Step, gradient_norm
 from ganbench.runs import METRICS
 
 LOSSES = ("bce", "lsgan", "hinge", "wgan_clip", "wgan_gp", "sn_hinge")
@@ -286,6 +286,23 @@ def test_bfloat16_keeps_parameters_and_losses_in_float32(loss: str, make_step: M
     # bfloat16 has 8 bits: the same seed gives nearly the same first step, yet not the very same.
     assert not torch.equal(metrics, exact)
     assert metrics[:2].tolist() == pytest.approx(exact[:2].tolist(), abs=0.05)
+
+
+def test_a_penalty_in_bfloat16_is_nearly_that_in_float32(make_step: MakeStep) -> None:
+    precisions = ("float32", "bfloat16", "bfloat16_penalty")
+    column = METRICS.index("d_penalty")
+    exact, kept, rounded = (make_step("loss=wgan_gp", f"precision={p}")()[column] for p in precisions)
+    assert rounded.dtype == torch.float32 and rounded != kept
+    assert [kept.item(), rounded.item()] == pytest.approx([exact.item()] * 2, rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradient_norm_is_that_of_all_values(dtype: torch.dtype) -> None:
+    plain, ordered = torch.randn(7, 3, dtype=dtype), torch.randn(4, 3, 5, 5, dtype=dtype)
+    gradients = [plain, ordered.to(memory_format=torch.channels_last), torch.tensor(2.0, dtype=dtype)]
+    expected = torch.cat([gradient.flatten() for gradient in gradients]).double().norm()
+    assert gradient_norm(gradients).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert gradient_norm([plain, torch.tensor(float("nan"), dtype=dtype)]).isnan()
 
 
 def test_generator_is_asked_for_the_real_labels_then_for_uniform_ones(make_step: MakeStep) -> None:

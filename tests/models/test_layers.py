@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, pixel_shuffle
 
 from ganbench.engine.gan import GAN
 from ganbench.models.layers import (
     Dropout,
+    Flatten,
+    LayerNorm,
     Project,
     SubPixelConv2d,
     layer_widths,
@@ -150,6 +152,37 @@ def test_dcgan_starts_from_small_normal_weights(norm: str, gan_of: Callable[...,
             assert module.bias is None or not module.bias.any()
             checked += 1
     assert checked == {"batch": 9, "spectral": 8}[norm]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_flatten_gives_a_gradient_the_layout_of_its_input(layout: torch.memory_format) -> None:
+    x = torch.randn(3, 4, 5, 5).to(memory_format=layout).requires_grad_()
+    maps, weights, layouts = 2 * x, torch.randn(100), list[tuple[int, ...]]()
+    flat = Flatten()(maps)
+    maps.register_hook(lambda gradient: layouts.append(gradient.stride()))
+    (gradient,) = torch.autograd.grad((flat @ weights).sum(), x)
+    assert torch.equal(flat, maps.flatten(1))
+    assert layouts == [maps.stride()]
+    assert torch.equal(gradient, 2 * weights.view(4, 5, 5).expand(3, -1, -1, -1))
+
+
+def test_flatten_can_be_differentiated_twice() -> None:
+    x = torch.randn(2, 3, 2, 2, dtype=torch.float64).to(memory_format=torch.channels_last).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: Flatten()(torch.tanh(x)).square(), x)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("cuda", [False, True])
+def test_layer_norm_is_torchs_in_whatever_order(
+    cuda: bool, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = (3 * torch.randn(2, 3, 4, 4) + 1).to(memory_format=layout)
+    expected = torch.nn.functional.layer_norm(x, (3, 4, 4))
+    monkeypatch.setattr(Tensor, "is_cuda", cuda)
+    found = LayerNorm((3, 4, 4), elementwise_affine=False)(x)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-6)
+    if cuda and layout is torch.channels_last:
+        assert found.stride() == x.stride()
 
 
 @pytest.mark.parametrize("p", [0.125, 0.25, 0.5])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -36,8 +37,10 @@ def test_our_loop_beats_the_notebook_way(benchmark: ModuleType, real_data: Path)
     dataset = build_dataset(config["dataset"], real_data)
     device = torch.device("cpu")
     ways = {
-        "notebook": benchmark.Notebook(config, device).step,
-        "float32": benchmark.our_step(config, dataset, device, "float32"),
+        "notebook": partial(benchmark.timed, benchmark.Notebook(config, device).step, device=device),
+        "float32": partial(
+            benchmark.timed, benchmark.our_step(config, dataset, device, "float32"), device=device
+        ),
     }
     rounds = benchmark.compare(ways, argparse.Namespace(steps=15, repeats=5, seconds=None), device)
     (speedup,) = benchmark.speedups(rounds)

@@ -131,7 +131,7 @@ _POSITIVE = (
     "remedy.unroll_lr",
 )
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "bfloat16_penalty")
 
 _ONE_OF = {
     "precision": PRECISIONS,

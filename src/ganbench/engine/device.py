@@ -13,13 +13,15 @@ import torch
 
 from ganbench.errors import first_line
 from ganbench.hardware import usable_cores
+from ganbench.memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
 
 def set_up(threads: int | None, deterministic: bool) -> None:
-    """Set the process's thread count and kernel choice for one run."""
+    """Set the process's thread count, memory and kernel choice for one run."""
     torch.set_num_threads(threads or usable_cores())
+    keep_freed_memory()
     # torch's compiler takes all cores otherwise, also beside other runs.
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(torch.get_num_threads()))
     # cuBLAS and torch read it once, at the first matrix product of the process: a later run may need it.
@@ -34,7 +36,7 @@ def set_up(threads: int | None, deterministic: bool) -> None:
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """The networks' arithmetic: bfloat16 where ``precision`` says so, parameters stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision != "float32")
 
 
 @cache
@@ -62,8 +64,13 @@ def compiler_error(error: Exception) -> str:
     return f"{type(cause).__name__}: {first_line(cause)}"
 
 
+def penalty_autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """The critic's arithmetic in a penalty: float32 but with ``bfloat16_penalty``; a gradient is float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16_penalty")
+
+
 def float32(device: torch.device) -> AbstractContextManager[None]:
-    """Full precision inside an autocast region, for penalties."""
+    """Full precision inside an autocast region."""
     return torch.autocast(device.type, enabled=False)
 
 
@@ -73,7 +80,7 @@ def products(device: torch.device, precision: str) -> Iterator[None]:
 
     Those are the penalties'; convolutions are in TF32 by torch's default.
     """
-    if device.type != "cuda" or precision != "bfloat16":
+    if device.type != "cuda" or precision == "float32":
         yield
         return
     before = torch.get_float32_matmul_precision()

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 
 from ganbench.data import Batches
 from ganbench.engine.capture import Captured
-from ganbench.engine.device import autocast, compiler_works, float32, products
+from ganbench.engine.device import autocast, compiler_works, penalty_autocast, products
 from ganbench.engine.gan import GAN, trainable_parameters
 from ganbench.engine.optimizers import can_be_captured, can_be_compiled, plain_step
 from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, pack
@@ -211,7 +211,7 @@ class Step:
         return Judged(self.d_loss(real_logits, fake_logits), real_logits.detach(), fake_logits.detach())
 
     def _penalty(self, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor | None:
-        with float32(self.device):
+        with penalty_autocast(self.device, self.precision):
             return self.loss.penalty(partial(self.gan.discriminator, labels=labels), real, fake)
 
     def _logits(self, real: Tensor, fake: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,7 +239,7 @@ class Step:
         """Descend `objective` along `parameters` alone; the norm of the gradient."""
         optimizer.zero_grad(set_to_none=True)
         objective.backward(inputs=parameters)
-        grad_norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        grad_norm = gradient_norm([p.grad for p in parameters if p.grad is not None])
         # The first step makes the optimiser's state, which compiled code has to find.
         if self.optimizers_compiled and optimizer.state:
             self._take_step(optimizer)
@@ -261,6 +261,21 @@ class Step:
         if penalty is None:
             penalty = torch.zeros_like(d_loss)
         return torch.stack([d_loss, g_loss, penalty, real.mean(), fake.mean(), accuracy, d_norm, g_norm])
+
+
+def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
+    """Euclidean norm of all gradients together, a scalar."""
+    if not all(gradient.is_cpu for gradient in gradients):
+        return torch.nn.utils.get_total_norm(gradients)
+    return torch.linalg.vector_norm(torch.stack([_norm(gradient) for gradient in gradients]))
+
+
+def _norm(gradient: Tensor) -> Tensor:
+    """Euclidean norm: on a CPU a product takes a third of the time of torch's own, if memory is in order."""
+    if gradient.dtype is not torch.float32 or not gradient.is_contiguous():
+        return torch.linalg.vector_norm(gradient)
+    values = gradient.view(-1)
+    return values.dot(values).sqrt()
 
 
 def keeps_state(network: nn.Module) -> bool:

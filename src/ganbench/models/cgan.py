@@ -15,6 +15,7 @@ from ganbench.models.convolution import Conv2d
 from ganbench.models.layers import (
     SLOPE,
     Dropout,
+    Flatten,
     Project,
     SubPixelConv2d,
     first_and_last,
@@ -81,7 +82,7 @@ class Discriminator(nn.Module):
             *normalised(Conv2d(first, second, 4, 2, 1), norm, (second, quarter, quarter)),
             nn.LeakyReLU(SLOPE, inplace=True),
             Dropout(dropout),
-            nn.Flatten(),
+            Flatten(),
             *normalised(nn.Linear(second * quarter**2, hidden), norm, (hidden,)),
             nn.LeakyReLU(SLOPE, inplace=True),
             Dropout(dropout),

@@ -10,6 +10,7 @@ from ganbench.models.convolution import Conv2d
 from ganbench.models.layers import (
     SLOPE,
     Dropout,
+    Flatten,
     Project,
     first_and_last,
     layer_widths,
@@ -64,7 +65,7 @@ class Discriminator(nn.Module):
             *normalised(Conv2d(first, second, 4, 2, 1, bias=norm != "batch"), norm, (second, size, size)),
             nn.LeakyReLU(SLOPE, inplace=True),
             Dropout(dropout),
-            nn.Flatten(),
+            Flatten(),
             *normalised(nn.Linear(second * size**2, 1), outer, (1,)),
         )
         self.apply(normal_init)

@@ -8,7 +8,15 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from ganbench.models.convolution import Conv2d
-from ganbench.models.layers import SLOPE, Project, first_and_last, layer_widths, normal_init, normalised
+from ganbench.models.layers import (
+    SLOPE,
+    Flatten,
+    Project,
+    first_and_last,
+    layer_widths,
+    normal_init,
+    normalised,
+)
 
 BASE_SIZE = 4
 IMAGE_SIZE = 64
@@ -55,7 +63,7 @@ class Discriminator(nn.Module):
             convolution = Conv2d(fan_in, fan_out, 4, 2, 1, bias=False)
             layers += normalised(convolution, norm if layers else outer, (fan_out, size, size))
             layers.append(nn.LeakyReLU(SLOPE, inplace=True))
-        layers += [nn.Flatten(), *normalised(nn.Linear(last * BASE_SIZE**2, 1, bias=False), outer, (1,))]
+        layers += [Flatten(), *normalised(nn.Linear(last * BASE_SIZE**2, 1, bias=False), outer, (1,))]
         self.layers = nn.Sequential(*layers)
         self.apply(normal_init)
 
