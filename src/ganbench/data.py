@@ -202,7 +202,8 @@ class Batches:
 
     def at(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """The images and labels at some positions int64 B."""
-        return to_float(self.images[index]), self.labels[index]
+        # Copies whole images; images[index] copies each byte by its own position.
+        return to_float(self.images.index_select(0, index)), self.labels[index]
 
     def next_index(self) -> Tensor:
         """The positions int64 B of the next batch, on the device."""

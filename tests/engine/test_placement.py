@@ -32,8 +32,8 @@ def _without_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """What asks a tensor for its values, or the device for its arithmetic, answered for it."""
     monkeypatch.setattr(loop, "real_distance", lambda images: 1.0)
     monkeypatch.setattr(step, "autocast", lambda device, precision: nullcontext())
-    for module in (step, remedies):
-        monkeypatch.setattr(module, "float32", lambda device: nullcontext())
+    monkeypatch.setattr(step, "penalty_autocast", lambda device, precision: nullcontext())
+    monkeypatch.setattr(remedies, "float32", lambda device: nullcontext())
 
 
 def test_a_tensor_of_the_host_is_refused() -> None:
