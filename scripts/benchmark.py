@@ -129,10 +129,10 @@ def measure(
         }
         rounds = compare(ways, arguments, device)
     medians = [statistics.median(column) for column in zip(*rounds, strict=True)]
-    quick = medians[2]
-    none = [] if "all" in precisions else ["–"]
-    milliseconds = " | ".join([*(f"{1e3 * seconds:.2f}" for seconds in (floor, *medians)), *none])
-    ratios = " | ".join([*(f"{ratio:.2f}×" for ratio in speedups(rounds)), *none])
+    quick = dict(zip(precisions, medians, strict=True))["fast"]
+    blank = [] if "all" in precisions else ["–"]
+    milliseconds = " | ".join([*(f"{1e3 * seconds:.2f}" for seconds in (floor, *medians)), *blank])
+    ratios = " | ".join([*(f"{ratio:.2f}×" for ratio in speedups(rounds)), *blank])
     shown = config["train"]["batch_size"] * config["loss"]["n_critic"]
     return (
         f"| {case} | {flops / 1e9:.2f} | {moved / 1e6:.0f} | {milliseconds} | {ratios} | "

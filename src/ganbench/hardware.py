@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from ganbench.errors import ConfigError
+from ganbench.memory import give_back_memory
 
 
 def resolve_device(name: str) -> torch.device:
@@ -76,6 +77,7 @@ def forget_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
+    give_back_memory()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # see proc(5)
 

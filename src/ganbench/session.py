@@ -26,12 +26,14 @@ from ganbench.engine.checkpoint import load_latest
 from ganbench.engine.checks import check_recipe
 from ganbench.engine.device import set_up
 from ganbench.engine.divergence import DivergedError
+from ganbench.engine.gan import build_loss
 from ganbench.engine.loggers import open_logger, require_logger
 from ganbench.engine.loop import Training
 from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError, UserError, first_line
 from ganbench.evaluation import RunScorer, packed
 from ganbench.hardware import native_precision, resolve_device
+from ganbench.losses import Loss
 from ganbench.metrics.protocol import now
 from ganbench.quick import no_garbage
 from ganbench.runs import NewerSchemaError, RunDirectory, RunHeldError, UnwritableError
@@ -214,6 +216,8 @@ def _without_effect(config: Config) -> dict[str, str]:
         found[f"eval.every={eval_['every']}"] = "eval.enabled=false"
     if remedy["unroll_lr"] != RemedyConfig().unroll_lr and not remedy["unroll"]:
         found[f"remedy.unroll_lr={remedy['unroll_lr']}"] = "remedy.unroll=0"
+    if config["precision"] == "bfloat16_penalty" and type(build_loss(config)).penalty is Loss.penalty:
+        found["precision=bfloat16_penalty beside bfloat16"] = f"loss={config['loss']['name']} has no penalty"
     return found
 
 

@@ -228,12 +228,14 @@ def test_a_skipped_run_says_from_which_experiment_it_came(capsys: pytest.Capture
 
 
 def test_keys_without_effect_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train("eval.enabled=false", "eval.every=1", "remedy.unroll_lr=0.1", "train.sample_labels=[1]") == 0
+    idle = ("eval.every=1", "remedy.unroll_lr=0.1", "train.sample_labels=[1]", "precision=bfloat16_penalty")
+    assert train("eval.enabled=false", *idle) == 0
     said = capsys.readouterr().err
     for line in (
         "eval.every=1: has no effect, as eval.enabled=false",
         "remedy.unroll_lr=0.1: has no effect, as remedy.unroll=0",
         "train.sample_labels: has no effect, as model=mlp is unconditional",
+        "precision=bfloat16_penalty beside bfloat16: has no effect, as loss=bce has no penalty",
     ):
         assert line in said
     assert train("seed=5") == 0

@@ -33,7 +33,8 @@ def _without_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "real_distance", lambda images: 1.0)
     monkeypatch.setattr(step, "autocast", lambda device, precision: nullcontext())
     monkeypatch.setattr(step, "penalty_autocast", lambda device, precision: nullcontext())
-    monkeypatch.setattr(remedies, "float32", lambda device: nullcontext())
+    for module in (step, remedies):
+        monkeypatch.setattr(module, "float32", lambda device: nullcontext())
 
 
 def test_a_tensor_of_the_host_is_refused() -> None:

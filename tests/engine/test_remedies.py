@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,16 +57,21 @@ ALL = tuple(override for overrides in REMEDIES.values() for override in override
 def test_penalties_are_in_float32_beside_bfloat16_unless_asked_for(
     remedy: tuple[str, ...], configure: Any, digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In what the critic's last layer computes; its logits and the gradient are float32 either way."""
     seen: list[torch.dtype] = []
     penalty = WassersteinGP.penalty
 
     def spy(self: WassersteinGP, critic: Any, real: Tensor, fake: Tensor) -> Tensor | None:
         def watched(x: Tensor) -> Tensor:
-            logits = critic(x)
-            seen.append(logits.dtype)
+            with watch_linear(seen):
+                logits = critic(x)
+            assert logits.dtype == torch.float32
             return logits
 
-        return penalty(self, watched, real, fake)
+        found = penalty(self, watched, real, fake)
+        assert found is not None and found.dtype == torch.float32
+        assert (real @ real.mT).dtype == torch.float32, "the penalty's own products are float32"
+        return found
 
     monkeypatch.setattr(WassersteinGP, "penalty", spy)
     recipe = ("loss=wgan_gp", "loss.n_critic=1", *remedy)
@@ -74,6 +80,18 @@ def test_penalties_are_in_float32_beside_bfloat16_unless_asked_for(
     seen.clear()
     Training(configure(*recipe, "precision=bfloat16_penalty"), digits, CPU).do_step()
     assert seen == [torch.bfloat16, *[torch.float32] * len(remedy)]  # not where the generator looks ahead
+
+
+@contextmanager
+def watch_linear(seen: list[torch.dtype]) -> Iterator[None]:
+    """Add to `seen` what the last linear layer called in this block computes in."""
+    results: list[torch.dtype] = []
+    hook = nn.modules.module.register_module_forward_hook(
+        lambda module, _, result: results.append(result.dtype) if isinstance(module, nn.Linear) else None
+    )
+    with hook:
+        yield
+    seen.append(results[-1])
 
 
 class Linear(nn.Module):

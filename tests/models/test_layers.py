@@ -166,6 +166,23 @@ def test_flatten_gives_a_gradient_the_layout_of_its_input(layout: torch.memory_f
     assert torch.equal(gradient, 2 * weights.view(4, 5, 5).expand(3, -1, -1, -1))
 
 
+def test_flatten_follows_batched_gradients() -> None:
+    x = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    weights = torch.randn(48, 5)
+
+    def features(x: Tensor) -> Tensor:
+        return Flatten()(torch.tanh(x)) @ weights
+
+    each = torch.func.vmap(torch.func.grad(lambda image: features(image[None]).sum()))(x)
+    whole = torch.func.jacrev(lambda x: features(x).sum(0))(x)
+    expected = (1 - torch.tanh(x).square())[None] * weights.t().reshape(5, 1, 3, 4, 4)
+    assert torch.allclose(whole, expected, atol=1e-6)
+    assert torch.allclose(each, expected.sum(0), atol=1e-6)
+    leaf = x.clone().requires_grad_()
+    (batched,) = torch.autograd.grad(features(leaf).sum(0), leaf, torch.eye(5), is_grads_batched=True)
+    assert torch.allclose(batched, expected, atol=1e-6)
+
+
 def test_flatten_can_be_differentiated_twice() -> None:
     x = torch.randn(2, 3, 2, 2, dtype=torch.float64).to(memory_format=torch.channels_last).requires_grad_()
     assert torch.autograd.gradgradcheck(lambda x: Flatten()(torch.tanh(x)).square(), x)
@@ -179,7 +196,7 @@ def test_layer_norm_is_torchs_in_whatever_order(
     x = (3 * torch.randn(2, 3, 4, 4) + 1).to(memory_format=layout)
     expected = torch.nn.functional.layer_norm(x, (3, 4, 4))
     monkeypatch.setattr(Tensor, "is_cuda", cuda)
-    found = LayerNorm((3, 4, 4), elementwise_affine=False)(x)
+    found = LayerNorm((3, 4, 4))(x)
     assert torch.allclose(found, expected, rtol=0, atol=1e-6)
     if cuda and layout is torch.channels_last:
         assert found.stride() == x.stride()

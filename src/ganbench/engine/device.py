@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def set_up(threads: int | None, deterministic: bool) -> None:
-    """Set the process's thread count, memory and kernel choice for one run."""
+    """Set the process's thread count and kernel choice for one run, and for good how it keeps its memory."""
     torch.set_num_threads(threads or usable_cores())
     keep_freed_memory()
     # torch's compiler takes all cores otherwise, also beside other runs.
@@ -65,7 +65,7 @@ def compiler_error(error: Exception) -> str:
 
 
 def penalty_autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """The critic's arithmetic in a penalty: float32 but with ``bfloat16_penalty``; a gradient is float32."""
+    """The critic's arithmetic in a penalty: bfloat16 with ``precision=bfloat16_penalty`` alone."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16_penalty")
 
 

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 
 from ganbench.data import Batches
 from ganbench.engine.capture import Captured
-from ganbench.engine.device import autocast, compiler_works, penalty_autocast, products
+from ganbench.engine.device import autocast, compiler_works, float32, penalty_autocast, products
 from ganbench.engine.gan import GAN, trainable_parameters
 from ganbench.engine.optimizers import can_be_captured, can_be_compiled, plain_step
 from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, pack
@@ -211,8 +211,12 @@ class Step:
         return Judged(self.d_loss(real_logits, fake_logits), real_logits.detach(), fake_logits.detach())
 
     def _penalty(self, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor | None:
+        with float32(self.device):
+            return self.loss.penalty(partial(self._penalty_logits, labels=labels), real, fake)
+
+    def _penalty_logits(self, images: Tensor, labels: Tensor) -> Tensor:
         with penalty_autocast(self.device, self.precision):
-            return self.loss.penalty(partial(self.gan.discriminator, labels=labels), real, fake)
+            return self.gan.discriminator(images, labels).float()
 
     def _logits(self, real: Tensor, fake: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         critic = self.gan.discriminator
@@ -266,16 +270,17 @@ class Step:
 
 def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
     """Euclidean norm of all gradients together, a scalar."""
-    if not all(gradient.is_cpu for gradient in gradients):
+    if not gradients or not all(gradient.is_cpu for gradient in gradients):
         return torch.nn.utils.get_total_norm(gradients)
     return torch.linalg.vector_norm(torch.stack([_norm(gradient) for gradient in gradients]))
 
 
 def _norm(gradient: Tensor) -> Tensor:
     """Euclidean norm: a product takes a third of the time of torch's own on a CPU, and rounds less."""
-    if gradient.dtype is not torch.float32 or not gradient.is_contiguous():
+    ordered = gradient.permute(0, 2, 3, 1) if gradient.ndim == 4 else gradient  # as kernels lie in memory
+    if gradient.dtype is not torch.float32 or not ordered.is_contiguous():
         return torch.linalg.vector_norm(gradient)
-    values = gradient.view(-1)
+    values = ordered.view(-1)
     return values.dot(values).sqrt()
 
 

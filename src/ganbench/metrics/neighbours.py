@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# 20 MB of float64: above some 32 MB malloc returns each block to the system and pages it in again.
+# 20 MB of float64: glibc, left to itself, gives each block above some 32 MB back and takes it anew.
 BLOCK_ELEMENTS = 2_500_000
 
 

@@ -25,7 +25,7 @@ def normalised(layer: nn.Module, norm: str, shape: tuple[int, ...]) -> list[nn.M
     if norm == "spectral":
         return [spectral_norm(layer)]
     if norm == "layer":
-        return [layer, LayerNorm(shape, elementwise_affine=False)]
+        return [layer, LayerNorm(shape)]
     if norm == "batch":
         return [layer, nn.BatchNorm1d(shape[0]) if len(shape) == 1 else nn.BatchNorm2d(shape[0])]
     raise ValueError(f"norm={norm}: must be one of {', '.join(NORMS)}")
@@ -37,6 +37,9 @@ class LayerNorm(nn.LayerNorm):
     All values of a sample are normalised alike, so their order is free. On a CPU that gains nothing: its
     layers take either.
     """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(shape, elementwise_affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps B×C×H×W or features B×F, each sample to mean 0 and variance 1."""
@@ -170,18 +173,22 @@ class Flatten(nn.Flatten):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps B×C×H×W to B×(C·H·W)."""
-        if x.requires_grad and x.is_cpu and _channels_last(x) and not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling() and x.is_cpu and x.requires_grad and _channels_last(x):
             x.register_hook(_to_channels_last)
         return super().forward(x)
 
 
+# Both without torch's names of layouts, which torch.func.vmap does not know.
+
+
 def _channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return x.ndim == 4 and x.permute(0, 2, 3, 1).is_contiguous() and not x.is_contiguous()
 
 
 def _to_channels_last(gradient: Tensor | None) -> Tensor | None:
-    # None: the second derivative of what does not depend on it.
-    return None if gradient is None else gradient.contiguous(memory_format=torch.channels_last)
+    if gradient is None:  # the second derivative of what does not depend on it
+        return None
+    return gradient.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
 class Dropout(nn.Module):
