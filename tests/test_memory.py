@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from ganbench import memory
 from ganbench.cli import main
@@ -89,6 +90,8 @@ def test_commands_use_huge_pages_unless_told_otherwise(
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks begin anew on Linux alone")
 def test_a_peak_is_a_runs_own() -> None:
-    """Also after a larger run in its process, whose memory is kept."""
+    """Also after a larger run in its process, whose memory is kept, and in one that a larger one started."""
+    large = torch.ones(300 << 20)  # 1.2 GiB
     more = int(subprocess.check_output([sys.executable, "-c", PEAK], timeout=120))
     assert abs(more) < 100 << 20
+    del large
