@@ -187,7 +187,7 @@ def input_gradient(critic: Critic, images: Tensor) -> Tensor:
     What gradient penalties are made of; the critic must not mix samples.
     """
     if torch.compiler.is_compiling():
-        # A compiler follows no autograd.grad; in eager steps this form would import the compiler.
+        # Not every compiler follows autograd.grad; in eager steps this form would import the compiler.
         return torch.func.grad(lambda x: critic(x).sum())(images)
     if not images.requires_grad:
         images = images.detach().requires_grad_()

@@ -217,7 +217,7 @@ def _without_effect(config: Config) -> dict[str, str]:
     if remedy["unroll_lr"] != RemedyConfig().unroll_lr and not remedy["unroll"]:
         found[f"remedy.unroll_lr={remedy['unroll_lr']}"] = "remedy.unroll=0"
     if config["precision"] == "bfloat16_penalty" and type(build_loss(config)).penalty is Loss.penalty:
-        found["precision=bfloat16_penalty beside bfloat16"] = f"loss={config['loss']['name']} has no penalty"
+        found["precision=bfloat16_penalty"] = f"loss={config['loss']['name']} has no penalty: it is bfloat16"
     return found
 
 

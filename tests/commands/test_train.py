@@ -235,7 +235,7 @@ def test_keys_without_effect_are_named(capsys: pytest.CaptureFixture[str]) -> No
         "eval.every=1: has no effect, as eval.enabled=false",
         "remedy.unroll_lr=0.1: has no effect, as remedy.unroll=0",
         "train.sample_labels: has no effect, as model=mlp is unconditional",
-        "precision=bfloat16_penalty beside bfloat16: has no effect, as loss=bce has no penalty",
+        "precision=bfloat16_penalty: has no effect, as loss=bce has no penalty: it is bfloat16",
     ):
         assert line in said
     assert train("seed=5") == 0

@@ -156,8 +156,8 @@ def _check_before_resolving(composed: DictConfig) -> None:
         known = stop_on if stop_on in FAILURES else ",".join(FAILURES)
         raise ConfigError(f"train.stop_on={stop_on}: must be a list; try 'train.stop_on=[{known}]'")
     precision = composed.get("precision")
-    if isinstance(precision, str) and precision not in (*PRECISIONS, "auto"):
-        raise ConfigError(f"precision={precision}: must be one of {', '.join(PRECISIONS)}, auto")
+    if precision not in (*PRECISIONS, "auto"):
+        raise ConfigError(f"precision={shown(precision)}: must be one of {', '.join(PRECISIONS)}, auto")
     norm = loss.get("critic_norm")
     if norm not in NORM_CHOICES:
         raise ConfigError(f"loss.critic_norm={norm}: must be one of {', '.join(NORM_CHOICES)}")
