@@ -120,7 +120,7 @@ def measure(
     flops, moved = count_work(config, dataset, device)
     floor = max(flops / peak.flops, moved / peak.bandwidth)
     precisions = {"notebook": None, "float32": "float32", "fast": fast}
-    if type(build_loss(config)).penalty is not Loss.penalty and fast != "float32":
+    if build_loss(config).has_penalty and fast != "float32":
         precisions["all"] = f"{fast}_penalty"
     with ExitStack() as stack:
         ways = {

@@ -69,12 +69,16 @@ def test_freed_memory_is_kept_until_it_is_given_back() -> None:
 
 @pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])
 def test_other_allocators_are_left_alone(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
     def absent(name: None) -> None:
+        asked.append(name)
         raise error
 
     monkeypatch.setattr("ctypes.CDLL", absent)
     memory.keep_freed_memory()
     memory.give_back_memory()
+    assert asked == [None, None]
 
 
 @pytest.mark.parametrize("wish, used", [(None, "1"), ("0", "0")])

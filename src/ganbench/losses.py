@@ -30,6 +30,11 @@ class Loss(ABC):
         """Logit above which the discriminator calls an image real, for its accuracy."""
         return 0.0
 
+    @property
+    def has_penalty(self) -> bool:
+        """Whether the loss has a penalty of its own."""
+        return type(self).penalty is not Loss.penalty
+
     @abstractmethod
     def d_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Scalar that the discriminator minimises."""

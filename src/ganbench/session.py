@@ -22,22 +22,20 @@ from ganbench import config as configuration
 from ganbench import runs
 from ganbench.config import Config
 from ganbench.data import Dataset, build_dataset
+from ganbench.engine.advice import warn_of
 from ganbench.engine.checkpoint import load_latest
 from ganbench.engine.checks import check_recipe
 from ganbench.engine.device import set_up
 from ganbench.engine.divergence import DivergedError
-from ganbench.engine.gan import build_loss
 from ganbench.engine.loggers import open_logger, require_logger
 from ganbench.engine.loop import Training
 from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError, UserError, first_line
 from ganbench.evaluation import RunScorer, packed
-from ganbench.hardware import native_precision, resolve_device
-from ganbench.losses import Loss
+from ganbench.hardware import resolve_device
 from ganbench.metrics.protocol import now
 from ganbench.quick import no_garbage
 from ganbench.runs import NewerSchemaError, RunDirectory, RunHeldError, UnwritableError
-from ganbench.schema import RemedyConfig
 from ganbench.versions import git_state, versions
 
 UNTRAINED: dict[str, Any] = {
@@ -144,7 +142,7 @@ def _train(
         with stop.deferred():
             begin()
             training = _prepared(run, config, dataset, device, scorer)
-        _warn_of(config, device)
+        warn_of(config, device)
         log.info("training %s on %s for %d steps", run.path, device, training.total_steps)
         reason = training.run(run, stop, scorer.on_the_way if scorer else None)
         if reason is not None:
@@ -191,34 +189,6 @@ def _prepared(
     training.logger = open_logger(config["logger"], run.path, training.step)
     training.logger.text("config", configuration.to_yaml(config), training.step)
     return training
-
-
-def _warn_of(config: Config, device: torch.device) -> None:
-    """Say what is allowed, and probably not what was meant."""
-    if config["precision"] != "float32" and native_precision(config["device"]) == "float32":
-        log.warning(
-            "precision=%s: %s is not known to have it in hardware and may be many times slower; "
-            "precision=auto takes what is there",
-            config["precision"],
-            device,
-        )
-    for key, other in _without_effect(config).items():
-        log.warning("%s: has no effect, as %s", key, other)
-
-
-def _without_effect(config: Config) -> dict[str, str]:
-    """Keys that somebody set and that do nothing beside the others, each with the reason."""
-    model, eval_, remedy = config["model"], config["eval"], config["remedy"]
-    found = {}
-    if config["train"]["sample_labels"] and not model["conditional"]:
-        found["train.sample_labels"] = f"model={model['name']} is unconditional"
-    if eval_["every"] is not None and not eval_["enabled"]:
-        found[f"eval.every={eval_['every']}"] = "eval.enabled=false"
-    if remedy["unroll_lr"] != RemedyConfig().unroll_lr and not remedy["unroll"]:
-        found[f"remedy.unroll_lr={remedy['unroll_lr']}"] = "remedy.unroll=0"
-    if config["precision"] == "bfloat16_penalty" and type(build_loss(config)).penalty is Loss.penalty:
-        found["precision=bfloat16_penalty"] = f"loss={config['loss']['name']} has no penalty: it is bfloat16"
-    return found
 
 
 def _same_command(config: Config) -> str:

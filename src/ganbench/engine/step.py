@@ -69,12 +69,13 @@ class Step:
         self.g_objective = self.objective or Adversarial(self.loss)
         self.g_parameters = trainable_parameters(self.gan.generator)
         self.d_parameters = trainable_parameters(self.gan.discriminator)
-        self.has_penalty = type(self.loss).penalty is not Loss.penalty
         self.d_loss = self.loss.d_loss if self.d_loss_weight == 1 else self._weighted_d_loss
         # Fakes are made beside the discriminator's updates, and its pass for the penalty beside that for the
         # logits unless a pass changes what the next one sees, as batch norm's and spectral norm's do.
         self.fakes_beside = SideStream(self.device)
-        self.penalty_beside = SideStream(self.device, allowed=self.has_penalty and not keeps_state(network))
+        self.penalty_beside = SideStream(
+            self.device, allowed=self.loss.has_penalty and not keeps_state(network)
+        )
         self.captured = Captured(self._update_both, self.device) if self._may_capture() else None
         self.images = 0
         if self.compile and compiler_works(self.device):
@@ -90,7 +91,7 @@ class Step:
             # Its own random numbers would be others than those of eager steps.
             compiled = torch.compile(getattr(self, name), dynamic=False, options={"fallback_random": True})
             setattr(self, name, compiled)
-        if not self.has_penalty:
+        if not self.loss.has_penalty:
             self._run_eagerly("_penalty")
         optimizers = (self.gan.d_opt, self.gan.g_opt)
         if self.device.type != "cuda" or not all(map(can_be_compiled, optimizers)):
