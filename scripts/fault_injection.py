@@ -142,7 +142,10 @@ def train(config: Config, trap: Sabotage | Signals | None = None) -> int:
 
 @dataclass(frozen=True)
 class Signals:
-    """The process sends itself `numbers` after the first critic update of step `step`, counted from 0."""
+    """The process sends itself `numbers` after the first critic update of step `step`, counted from 0.
+
+    More than one with a second between them: sooner they are one.
+    """
 
     step: int
     numbers: tuple[int, ...]
@@ -150,6 +153,7 @@ class Signals:
     def arm(self) -> None:
         """Put the trap into this process."""
         from ganbench.engine.loop import Training
+        from ganbench.engine.signals import ECHO_SECONDS
         from ganbench.engine.step import Step
 
         advance, update = Training.advance, Step._update_discriminator
@@ -165,7 +169,8 @@ class Signals:
             updated = update(*arguments)
             if due:
                 due = False
-                for number in self.numbers:
+                for index, number in enumerate(self.numbers):
+                    time.sleep(ECHO_SECONDS if index else 0)
                     os.kill(os.getpid(), number)
             return updated
 

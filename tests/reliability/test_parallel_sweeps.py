@@ -75,17 +75,23 @@ def test_runs_side_by_side_are_those_of_their_own(start: Start, plain: Config) -
     assert [name for name in differing if not name.startswith("samples/")] == []
 
 
-def test_a_signal_stops_all_of_them_in_good_order(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("number", "send"), [(signal.SIGTERM, os.kill), (signal.SIGINT, os.kill), (signal.SIGTERM, os.killpg)]
+)
+def test_a_signal_stops_all_of_them_in_good_order(
+    start: Start, number: int, send: Callable[[int, int], None]
+) -> None:
+    """Sent to the sweep's process, or to all of them as `timeout` and a terminal do."""
     process = start("seed=0,1,2", "train.steps=100000")
     wait_until(lambda: len(list(Path("outputs").rglob("step_0.png"))) == 2, process)
-    os.kill(process.pid, signal.SIGTERM)
+    send(process.pid, number)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM, said
+    assert process.returncode == 128 + number, said
     assert "3 runs, 3 not completed" in said
     # The third was not begun.
     begun = [runs.read_run(path).info for path in runs.find_runs(Path("outputs"))]
     assert [(info["status"], info["reason"]) for info in begun] == [
-        (runs.INTERRUPTED, "stopped by SIGTERM")
+        (runs.INTERRUPTED, f"stopped by {signal.Signals(number).name}")
     ] * 2
 
 

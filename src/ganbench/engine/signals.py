@@ -1,4 +1,8 @@
-"""Stopping on a signal: the step is finished first, and a second signal does not wait."""
+"""Stopping on a signal: the step is finished first, and a second signal does not wait.
+
+A signal may reach a process more than once: `timeout`, Slurm, systemd and a terminal send it to a whole group
+of processes, and a sweep passes it on as well. What follows the first within a second is its echo.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,14 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+ECHO_SECONDS = 1.0
 
 
 class Interrupted(BaseException):
@@ -22,6 +28,25 @@ class Interrupted(BaseException):
         self.signum = signum
 
 
+class _First:
+    """The first signal, once it has come."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._came_at = 0.0
+
+    def note(self, signum: int) -> bool:
+        """Take note of a signal; whether it is the first."""
+        if self.signum is not None:
+            return False
+        self.signum, self._came_at = signum, time.monotonic()
+        return True
+
+    def echo_is_over(self) -> bool:
+        """Whether a signal that comes now is another one."""
+        return self.signum is not None and time.monotonic() - self._came_at >= ECHO_SECONDS
+
+
 class Relay:
     """Context in which a signal stops the processes that a sweep's launcher started, not this one.
 
@@ -30,7 +55,7 @@ class Relay:
     """
 
     def __init__(self) -> None:
-        self.received: int | None = None
+        self._first = _First()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Relay:
@@ -40,23 +65,26 @@ class Relay:
     def __exit__(self, *exception: object) -> None:
         _restore(self._before)
 
+    @property
+    def received(self) -> int | None:
+        """The signal that was passed on."""
+        return self._first.signum
+
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         workers = multiprocessing.active_children()
-        if self.received is not None or not workers:
+        if self._first.echo_is_over() or not workers:
             raise Interrupted(signum)
-        self.received = signum
-        if signum == signal.SIGINT:  # a terminal's Ctrl-C has reached them, too
-            return
-        for worker in workers:
-            if worker.pid is not None:
-                os.kill(worker.pid, signum)
+        if self._first.note(signum):
+            for worker in workers:
+                if worker.pid is not None:
+                    os.kill(worker.pid, signum)
 
 
 class StopSignals:
     """Context in which the first signal raises `Interrupted`, at once or at the end of a deferred block."""
 
     def __init__(self) -> None:
-        self._received: int | None = None
+        self._first = _First()
         self._deferred = False
         self._before: dict[int, Any] = {}
 
@@ -91,14 +119,14 @@ class StopSignals:
         Raises:
             Interrupted: a signal has come.
         """
-        if self._received is not None and not self._deferred:
-            raise Interrupted(self._received)
+        if self._first.signum is not None and not self._deferred:
+            raise Interrupted(self._first.signum)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        if self._received is not None:
+        if self._first.echo_is_over():
             os._exit(128 + signum)
-        self._received = signum
-        self.check()
+        if self._first.note(signum):
+            self.check()
 
 
 def _caught(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
