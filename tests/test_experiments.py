@@ -168,11 +168,11 @@ def test_the_large_dcgans_are_the_published_ones(
 def test_the_samples_of_the_conditional_benchmark_are_of_fixed_classes(
     configure: Any, digits: Dataset, real_pictures: None
 ) -> None:
-    z, labels = sample_inputs(compose(["+experiment=cgan/bce"]), torch.device("cpu"))
+    z, labels = sample_inputs(compose(["+experiment=cgan/bce"]))
     assert z.shape == (16, 100)
     assert labels.tolist() == [*range(10), *range(6)]
     for unlabelled in ([], ["+experiment=cgan/bce", "model=mlp"]):
-        z, labels = sample_inputs(compose(unlabelled), torch.device("cpu"))
+        z, labels = sample_inputs(compose(unlabelled))
         assert z.shape == (64, 100)
     assert labels.tolist() == [i % 10 for i in range(64)]
 

@@ -12,11 +12,11 @@ from ganbench.config import Config
 from ganbench.data import Dataset
 from ganbench.engine.images import grid, png
 from ganbench.engine.loop import Training
+from ganbench.engine.sampling import generate
 from ganbench.generator import exported_step, load_generator, pack
 from ganbench.metrics.evaluation import Evaluator, Origin, fid_of
 from ganbench.metrics.memorisation import closest_pairs
 from ganbench.metrics.protocol import EvalSettings
-from ganbench.metrics.sampling import generate
 from ganbench.runs import GENERATOR, RunDirectory, read_scores
 
 NEIGHBOUR_PAIRS = 16

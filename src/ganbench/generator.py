@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ganbench.config import instantiate, require_trusted
 from ganbench.engine.checkpoint import load_latest
 from ganbench.engine.gan import is_own_model
+from ganbench.engine.sampling import generate
 from ganbench.errors import ConfigError, RunError
-from ganbench.metrics.sampling import generate
 from ganbench.models.weightless import without_weights
 from ganbench.runs import CHECKPOINT, GENERATOR, PREVIOUS_CHECKPOINT, RunRecord, confined, read_run
 

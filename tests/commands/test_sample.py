@@ -9,8 +9,8 @@ from PIL import Image
 
 from ganbench.cli import main
 from ganbench.engine.images import grid
+from ganbench.engine.sampling import generate_from, latents
 from ganbench.generator import load_generator
-from ganbench.metrics.sampling import generate_from, latents
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_only_its_own_files_are_written_over(run_of, here, capsys, form):
 
 
 def test_the_target_is_looked_at_before_the_work(here, capsys, monkeypatch):
-    monkeypatch.setattr("ganbench.metrics.sampling.generate_from", lambda *_: pytest.fail("sampled"))
+    monkeypatch.setattr("ganbench.engine.sampling.generate_from", lambda *_: pytest.fail("sampled"))
     (here / "foreign").write_bytes(b"somebody's")
     (here / "full").mkdir()
     (here / "full" / "file").touch()

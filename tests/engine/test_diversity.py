@@ -54,6 +54,6 @@ def test_there_may_be_too_few_images_to_compare_with() -> None:
 def test_the_probe_is_fixed_and_leaves_the_training_noise_alone() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    (z, labels), (again, _) = (probe_inputs(5, 10, torch.device("cpu")) for _ in range(2))
+    (z, labels), (again, _) = (probe_inputs(5, 10) for _ in range(2))
     assert torch.equal(z, again) and torch.equal(before, torch.get_rng_state())
     assert z.shape == (COUNT, 5) and labels.tolist() == [i % 10 for i in range(COUNT)]

@@ -220,6 +220,18 @@ def test_looking_does_not_change_the_training(override: str, configure: Any, tra
     assert_same(train(plain, "plain").path, train(looked, "looked").path)
 
 
+def test_fixed_latents_give_the_same_grid_of_a_generator_with_noise_of_its_own(
+    configure: Any, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = mlp.Generator.forward
+    monkeypatch.setattr(
+        mlp.Generator, "forward", lambda self, z, labels: forward(self, z + torch.randn_like(z), labels)
+    )
+    training = Training(tiny(configure("loss=bce", "model=mlp", *SHORT)), digits, CPU)
+    first, second = (training.generate(training._sample_z, training._sample_labels) for _ in range(2))
+    assert torch.equal(first, second)
+
+
 def test_looking_takes_no_random_numbers_from_a_generator_with_noise_of_its_own(
     configure: Any, train: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

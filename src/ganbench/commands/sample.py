@@ -16,8 +16,8 @@ from ganbench.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ganbench.engine.sampling import Samples
     from ganbench.generator import TrainedGenerator
-    from ganbench.metrics.sampling import Samples
 
 LAYOUTS = ("plain", "classes", "fixed-z")
 DEFAULT_COUNT = {"plain": 64, "classes": 8, "fixed-z": 8}
@@ -43,9 +43,9 @@ def main(argv: list[str]) -> int:
     arguments = parser().parse_args(argv)
     _check(arguments)
     path = _target(arguments)
+    from ganbench.engine.sampling import generate_from
     from ganbench.generator import load_generator
     from ganbench.hardware import resolve_device
-    from ganbench.metrics.sampling import generate_from
 
     device = resolve_device(arguments.device)
     trained = load_generator(arguments.run, arguments.weights, arguments.trust)
@@ -125,7 +125,7 @@ def _inputs(arguments: argparse.Namespace, trained: TrainedGenerator) -> tuple[T
     """Latents N×Z, labels int64 N (None for an unconditional model), and the columns of a grid."""
     import torch
 
-    from ganbench.metrics.sampling import latents
+    from ganbench.engine.sampling import latents
 
     count, kinds = arguments.count, trained.num_classes
     if arguments.layout != "plain" and count * kinds > MOST:

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from ganbench.data import to_float
+from ganbench.engine.sampling import latents
 
 COUNT = 64
 REAL_BATCHES = 16
 SEED = 20240607  # apart from those of training, sample grids and evaluation
 
 
-def probe_inputs(z_dim: int, num_classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def probe_inputs(z_dim: int, num_classes: int) -> tuple[Tensor, Tensor]:
     """Fixed latents 64×Z and labels, the classes in turn."""
-    z = torch.randn(COUNT, z_dim, generator=torch.Generator().manual_seed(SEED))
-    return z.to(device), (torch.arange(COUNT) % num_classes).to(device)
+    return latents(COUNT, z_dim, SEED), torch.arange(COUNT) % num_classes
 
 
 def nearest_distance(images: Tensor) -> Tensor:

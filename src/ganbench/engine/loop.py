@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ganbench.config import Config, identity
-from ganbench.data import Batches, Dataset, to_uint8
+from ganbench.data import Batches, Dataset
 from ganbench.engine import checkpoint
 from ganbench.engine.budget import count_steps
 from ganbench.engine.clock import Clock
@@ -29,11 +29,11 @@ from ganbench.engine.images import grid, png, square_grid
 from ganbench.engine.loggers import Logger
 from ganbench.engine.optimizers import load_optimizer
 from ganbench.engine.remedies import generator_objective
+from ganbench.engine.sampling import generate_from, latents
 from ganbench.engine.signals import StopSignals
 from ganbench.engine.step import Step
 from ganbench.errors import RunError
 from ganbench.hardware import forget_peak_memory, peak_memory
-from ganbench.models.modes import evaluating
 from ganbench.runs import HISTORY_COLUMNS, METRICS, RunDirectory
 
 SAMPLE_COUNT = 64
@@ -88,8 +88,8 @@ class Training:
         self.diagnostics = Diagnostics(self.config)
         self._history_written = 0.0
         self._metrics = torch.zeros(train["log_every"], len(METRICS), device=device)
-        self._sample_z, self._sample_labels = sample_inputs(config, device)
-        self._probe = probe_inputs(self.gan.z_dim, self.gan.num_classes, device)
+        self._sample_z, self._sample_labels = sample_inputs(config)
+        self._probe = probe_inputs(self.gan.z_dim, self.gan.num_classes)
         self._real_distance = real_distance(self.batches.images)
 
     def run(self, run: RunDirectory, stop: StopSignals, score: Score | None) -> str | None:
@@ -189,7 +189,7 @@ class Training:
         run.write_bytes("samples/final.png", png(square_grid(images)))
         if not self.config["model"]["conditional"]:
             return
-        classes = torch.arange(self.gan.num_classes, device=self.device)
+        classes = torch.arange(self.gan.num_classes)
         z = self._sample_z[:CLASS_COLUMNS]
         # A row a class with other latents each, then a row a latent with the classes side by side.
         per_class = self.generate(z.repeat(len(classes), 1), classes.repeat_interleave(len(z)))
@@ -235,12 +235,10 @@ class Training:
         if self.step == 0:
             self.logger.image("real", square_grid(self.batches.images[: len(self._sample_z)]), self.step)
 
-    @torch.no_grad()  # not inference_mode: a tensor that a module kept from it would break later training
     def generate(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Images uint8 N×C×H×W in eval mode; the random state stays as it was, but for MPS's."""
-        cuda = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda), evaluating(self.gan.generator):
-            return to_uint8(self.gan.generator(z, labels))
+        """Images uint8 N×C×H×W on the host of latents N×Z and labels N, the same for the same weights."""
+        seed = self.config["eval"]["seed"]
+        return generate_from(self.gan.generator, z, labels, seed, len(z), self.device).images
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the rest of the run depends on, as tensors and plain values."""
@@ -359,10 +357,8 @@ def _widened(row: list[float]) -> list[float]:
     return [*row, math.nan] if len(row) == len(HISTORY_COLUMNS) - 1 else row
 
 
-def sample_inputs(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
+def sample_inputs(config: Config) -> tuple[Tensor, Tensor]:
     """The fixed latents and labels of the sample grids: those of ``eval.seed``, for a latent size."""
-    generator = torch.Generator().manual_seed(config["eval"]["seed"])
     chosen = config["train"]["sample_labels"] if config["model"]["conditional"] else None
     labels = torch.tensor(chosen) if chosen else torch.arange(SAMPLE_COUNT) % config["dataset"]["num_classes"]
-    z = torch.randn(len(labels), config["model"]["z_dim"], generator=generator)
-    return z.to(device), labels.to(device)
+    return latents(len(labels), config["model"]["z_dim"], config["eval"]["seed"]), labels

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ganbench.data import Dataset
+from ganbench.engine.sampling import Samples, generate
 from ganbench.metrics.cache import Cache
 from ganbench.metrics.features import Extractor, load_extractor, require_channels
+from ganbench.metrics.labels import labels_to_ask, reference_counts
 from ganbench.metrics.protocol import EvalSettings
 from ganbench.metrics.reference import Reference
-from ganbench.metrics.sampling import Samples, generate, labels_to_ask, reference_counts
 from ganbench.metrics.scoring import Scores, score_images, unusable
 
 

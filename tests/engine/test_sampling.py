@@ -5,12 +5,7 @@ import torch
 from torch import nn
 
 from ganbench.data import to_uint8
-from ganbench.metrics.sampling import (
-    generate,
-    labels_to_ask,
-    latents,
-    reference_counts,
-)
+from ganbench.engine.sampling import generate, latents
 from ganbench.models.modes import evaluating
 
 
@@ -117,19 +112,3 @@ def test_images_with_nan_or_inf_are_counted():
     assert (made.nonfinite, made.finite) == (4, False)
     assert made.images[0, 0, 0, 0] == 128
     assert make(Tiny()).finite
-
-
-def test_asking_for_as_many_as_the_reference_gives_exactly_its_counts():
-    labels = torch.tensor([2] * 5 + [0] * 3 + [1] * 9)
-    assert reference_counts(labels, 4, 17).tolist() == [3, 9, 5, 0]
-
-
-def test_other_counts_go_by_largest_remainder():
-    labels = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)
-    assert reference_counts(labels, 3, 7).tolist() == [4, 2, 1]  # 3.5, 2.1, 1.4
-    assert reference_counts(labels, 3, 1).tolist() == [1, 0, 0]
-
-
-def test_labels_top_every_class_up_after_the_reference_counts():
-    labels = labels_to_ask(torch.tensor([1, 4, 2]), 3)
-    assert labels.tolist() == [0, 1, 1, 1, 1, 2, 2, 0, 0, 2]
