@@ -58,7 +58,7 @@ def train(case: str, device: torch.device, way: str, sgd: bool) -> Tensor | None
     training = Training(config, build_dataset(config["dataset"]), device)
     step = training.do_step
     with_basis = any(isinstance(layer, SubPixelConv2d) for layer in training.gan.generator.modules())
-    with_patches = step.has_penalty and any(
+    with_patches = step.loss.has_penalty and any(
         isinstance(m, Conv2d) for m in training.gan.discriminator.modules()
     )
     there = {"one pass": step.one_pass, "basis": with_basis, "patches": with_patches}
