@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import synthetic_runs as synthetic
 
 from ganbench.errors import UserError
+from ganbench.report import judging
 from ganbench.report.aggregate import _tied
 from ganbench.report.blocks import blocks, problem_lines, summary_text
 from ganbench.report.columns import COLUMNS
@@ -737,6 +739,36 @@ def test_out_of_reach_is_said_with_the_way_out(root: Path) -> None:
     assert "6 paired, 4 unpaired" in table.verdict_notes[1]
     (table,) = compared(root, test=True, unpaired=True).tables
     assert "n=3 unpaired: 0.1" in table.verdict_notes[0]
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "said"),
+    [
+        (1, "6 paired, 4 unpaired"),
+        (1035, "no number is enough paired, 9 unpaired"),
+        (1225, "no number of them is enough"),
+    ],
+)
+def test_seeds_that_would_do_are_said_for_each_kind(
+    comparisons: int, said: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed, loss in itertools.product(range(3), ("bce", "hinge")):
+        synthetic.completed(root, loss=loss, seed=seed, training=False)
+    needed = judging.seeds_needed
+    monkeypatch.setattr(judging, "seeds_needed", lambda _, paired: needed(comparisons, paired))
+    (table,) = compared(root, test=True).tables
+    assert said in table.verdict_notes[1]
+
+
+def test_so_many_pairs_are_tested_only_when_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    six_seeds(root)
+    monkeypatch.setattr(judging, "MAX_PAIRS", 1)
+    (asked,) = compared(root, test=True).tables
+    assert len(asked.verdicts) == 3 and asked.verdict_notes == []
+    report = compared(root)
+    judging.add_verdicts(report.tables, report.options.question, asked=False)
+    (unasked,) = report.tables
+    assert not unasked.verdicts and "3 pairs were not tested" in unasked.verdict_notes[0]
 
 
 def test_a_baseline_nobody_has_is_refused(root: Path) -> None:

@@ -28,7 +28,7 @@ def seeded(values: list[float]) -> dict[int, float]:
 
 @pytest.mark.parametrize("degrees", [1, 2, 5, 17, 30, 31, 45, 100, 1000])
 def test_t_quantile_is_students(degrees: int) -> None:
-    assert t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), abs=1e-3)
+    assert t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-9)
 
 
 def test_t_quantile_rounds_down_and_refuses_less_than_one() -> None:
@@ -133,6 +133,10 @@ def test_seeds_needed_is_the_first_that_suffices() -> None:
 
 def test_no_number_of_seeds_is_enough_for_a_thousand_comparisons() -> None:
     assert seeds_needed(1225, paired=True) is None and seeds_needed(1225, paired=False) is None
+
+
+def test_drawn_rearrangements_bound_p_from_below() -> None:
+    assert smallest_p(40, 40, paired=False) == smallest_p(40, 40, paired=True) == 1 / verdicts.DRAWS
 
 
 def test_six_paired_seeds_far_apart_are_better_and_worse() -> None:

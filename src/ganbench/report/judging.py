@@ -103,8 +103,10 @@ def _out_of_reach(table: Table, question: Question) -> list[str]:
         f"n={a}" + ("" if a == b else f"/{b}") + f" {'paired' if paired else 'unpaired'}: {least:.2g}"
         for a, b, paired, least in sizes[:4]
     )
-    paired, unpaired = seeds_needed(len(tested), True), seeds_needed(len(tested), False)
-    needed = f"{paired} paired, {unpaired} unpaired" if paired and unpaired else "no number of them is enough"
+    needs = {"paired": seeds_needed(len(tested), True), "unpaired": seeds_needed(len(tested), False)}
+    needed = ", ".join(f"{least or 'no number is enough'} {how}" for how, least in needs.items())
+    if not any(needs.values()):
+        needed = "no number of them is enough"
     ways = [f"seeds a side for a verdict from {len(tested)} comparisons: {needed}"]
     if not question.baseline and len(tested) > 1:
         ways.append("--baseline makes fewer comparisons")

@@ -8,13 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from ganbench.errors import UserError
-from ganbench.metrics.protocol import JUDGE_SIZE
+from ganbench.metrics.protocol import FREE, JUDGE_SIZE
 from ganbench.report.collect import JsonObject, Run, flatten
 from ganbench.report.columns import finite
 from ganbench.report.text import as_number, clean, count, setting
-
-FREE = frozenset({"seed"})
-"""Settings of a protocol that change the draw of images and nothing else."""
 
 SIZE = "reference.image_size"
 """Said only where it is not `JUDGE_SIZE`."""
