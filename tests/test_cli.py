@@ -209,7 +209,7 @@ BAD = {
     "loss.real_label=0.1 loss.fake_label=0.9": ("real_label=0.1", "greater than fake_label=0.9"),
     "loss.n_critic=1000000000": ("loss.n_critic=1000000000", "at most 1000"),
     "remedy.unroll=1000000": ("remedy.unroll=1000000", "at most 100"),
-    "model=cgan model.discriminator.dropout=0.999": ("dropout=0.999", "0.996"),
+    "model=cgan model.discriminator.dropout=0.999": ("dropout=0.999", "0.9961"),
     "loss.optimizer._target_=torch.optim.LBFGS ~loss.optimizer.betas": ("LBFGS", "plain step"),
     "+loss.optimizer.weight_decay=inf": ("loss.optimizer.weight_decay=inf", "finite"),
     "loss.optimizer.betas=[0.5,0.9,0.9]": ("loss.optimizer.betas", "two numbers"),

@@ -32,7 +32,9 @@ def test_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loss.g_loss(fake).item() == pytest.approx(math.exp(-1), abs=1e-12)
 
 
-@pytest.mark.parametrize("flag", [["--config-dir", str(EXTENSION)], [f"--config-dir={EXTENSION}"]], ids=len)
+@pytest.mark.parametrize(
+    "flag", [["--config-dir", str(EXTENSION)], [f"--config-dir={EXTENSION}"], [f"--config-d={EXTENSION}"]]
+)
 def test_it_trains(
     flag: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached_data: None
 ) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -217,6 +218,42 @@ def test_a_run_that_another_process_holds_is_left_to_it(
     assert contents(outcome.path) == {".lock"}
 
 
+def test_a_run_that_another_process_finishes_meanwhile_is_not_trained_again(
+    configure: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, taken = configure("loss=bce"), RunDirectory.open
+
+    def after_another(run: RunDirectory) -> RunDirectory:
+        monkeypatch.setattr(RunDirectory, "open", taken)
+        assert train_run(config).ok
+        return taken(run)
+
+    monkeypatch.setattr(RunDirectory, "open", after_another)
+    outcome = train_run(config)
+    assert (outcome.status, outcome.skipped) == (runs.COMPLETED, True)
+
+
+def test_damaged_scores_are_written_anew(
+    configure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configure("loss=bce", "eval.every=1", "eval.training_num_samples=40", *SMALL_EVAL)
+    whole = runs.read_scores(train_run({**config, "output_root": str(tmp_path / "whole")}).path)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunScorer, "at_the_end", interrupt)
+        with pytest.raises(Interrupted):
+            train_run(config)
+    path = run_path(config)
+    (path / "scores.json").write_text('[{"when": ')
+    assert train_run(config).ok
+    assert "scores.json: damaged" in caplog.text and "written anew" in caplog.text
+    steps = [(record["when"], record["step"]) for record in runs.read_scores(path)]
+    assert steps == [(record["when"], record["step"]) for record in whole]
+
+
+def interrupt(*arguments: Any) -> None:
+    raise Interrupted(signal.SIGTERM)
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"schema": 1, "status": "none"}'])
 def test_a_damaged_run_is_trained_anew(content: str, configure: Any) -> None:
     config = configure("loss=bce")
@@ -323,6 +360,16 @@ def test_best_weights_of_steps_that_are_taken_again_are_dropped(
     monkeypatch.setattr(RunScorer, "on_the_way", enough)
     assert train_run(config).status == runs.FAILED
     assert not best.exists()
+
+
+@pytest.mark.parametrize(("step", "kept"), [(2, True), (4, False)])
+def test_best_weights_are_those_of_the_least_fid(step: int, kept: bool, configure: Any) -> None:
+    path = train_run(configure("loss=bce")).path
+    scores = [{"step": at, "values": {"fid": fid}} for at, fid in ((2, 1.0), (4, 3.0))]
+    best = path / GENERATOR["best"]
+    best.write_bytes(pack(torch.nn.Linear(1, 1), step, 8))
+    RunScorer.resumed(None, SimpleNamespace(scores=scores), RunDirectory(path))  # type: ignore[arg-type]
+    assert best.exists() == kept
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 from importlib.metadata import version
 
+from ganbench.errors import UserError, fail
 from ganbench.memory import use_huge_pages
 
 COMMANDS = {
@@ -71,8 +72,6 @@ def dispatch(arguments: list[str], debug: bool) -> int:
 
 def guarded(name: str, arguments: list[str], debug: bool) -> int:
     """Run a command and turn what goes wrong into one line and an exit code."""
-    from ganbench.errors import UserError
-
     use_huge_pages()  # before a command imports torch
     # Else Python looks once more for garbage among all that torch has, for more than a second.
     atexit.register(gc.freeze)
@@ -97,10 +96,3 @@ def usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
     return USAGE.format(commands="\n".join(lines))
-
-
-def fail(reason: str, code: int = 2) -> int:
-    """Say why on one line of stderr, without control characters of somebody else's; the exit code."""
-    text = "".join(char if char.isprintable() else "\ufffd" for char in " ".join(reason.split()))
-    print(f"ganbench: {text}", file=sys.stderr)
-    return code

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganbench.errors import MISTAKES, DataError, first_line
+from ganbench.errors import DataError, UserError, told
 from ganbench.network import socket_timeout
 
 RawDataset = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -135,6 +135,7 @@ def load_dataset(name: str, root: str | Path | None = None, image_size: int = 28
     """Load one of the shipped datasets by name, verified, at `image_size`×`image_size` pixels.
 
     Raises:
+        ConfigError: no dataset has that name.
         DataError: see `build_dataset`.
     """
     from ganbench.config import load_group
@@ -157,10 +158,12 @@ def build_dataset(settings: dict[str, Any], root: str | Path | None = None) -> D
         raw = instantiate(settings["source"], root=folder)
     except OSError as error:
         raise DataError(f"dataset.name={settings['name']}: cannot read {folder}: {error}") from error
-    except MISTAKES as error:
+    except UserError:
+        raise
+    except Exception as error:  # somebody's own function may fail in any way
         raise DataError(
-            f"dataset.source={settings['source']['_target_']}: fails ({type(error).__name__}: "
-            f"{first_line(error)}); mend it, or check its parameters"
+            f"dataset.source={settings['source']['_target_']}: fails ({told(error)}); mend it, or check its "
+            "parameters"
         ) from error
     _require_tensors(raw, settings["name"])
     dataset = Dataset(settings["name"], Split(raw[0], raw[1]), Split(raw[2], raw[3]), settings["num_classes"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class UserError(Exception):
     """Something the user can put right; its text names the key, the rule, the value and the way out."""
@@ -19,20 +21,18 @@ class RunError(UserError):
     """A run directory that is missing, damaged, held by another process or not writable."""
 
 
-MISTAKES = (
-    RuntimeError,
-    TypeError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    NameError,
-    AssertionError,
-    ArithmeticError,
-    OSError,
-)
-"""What somebody's own network or loss may raise that is wrong."""
-
-
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, its type where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def told(error: BaseException) -> str:
+    """The type of an error and the first line of what it says."""
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def fail(reason: str, code: int = 2) -> int:
+    """Say why on one line of stderr, without control characters of somebody else's; the exit code."""
+    text = "".join(char if char.isprintable() else "\ufffd" for char in " ".join(reason.split()))
+    print(f"ganbench: {text}", file=sys.stderr)
+    return code

@@ -13,6 +13,7 @@ from ganbench.data import Dataset
 from ganbench.engine.images import grid, png
 from ganbench.engine.loop import Training
 from ganbench.engine.sampling import generate
+from ganbench.errors import RunError
 from ganbench.generator import exported_step, load_generator, pack
 from ganbench.metrics.evaluation import Evaluator, Origin, fid_of
 from ganbench.metrics.memorisation import closest_pairs
@@ -42,7 +43,14 @@ class RunScorer:
         """Drop best weights that are not of the best score so far: steps that are now taken again left them.
 
         Where a repeated step gives other bits, they would be of a training that is not this run's.
+        Scores that cannot be read any more are written anew: the checkpoint has all but those of
+        `ganbench evaluate`.
         """
+        try:
+            read_scores(run.path)
+        except RunError as error:
+            log.warning("%s; written anew, without what `ganbench evaluate` may have added", error)
+            run.write_scores(training.scores)
         file = run.path / GENERATOR["best"]
         best = min(training.scores, key=fid_of, default=None)
         if file.exists() and (best is None or exported_step(file) != best["step"]):

@@ -26,19 +26,19 @@ def resolve_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+    asked = re.fullmatch(r"cpu|mps|cuda(?::(0|[1-9]\d*))?", name)
+    if asked is None:
         raise ConfigError(f"device={name}: must be auto, cpu, cuda, cuda:N or mps")
-    device = torch.device(name)
-    if device.type == "cuda":
+    if name.startswith("cuda"):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
+        if int(asked[1] or 0) >= count:  # before torch.device, which takes 256 for 0
             raise ConfigError(
                 f"device={name}: asked for, but this machine has {count} CUDA devices; "
                 "use device=cpu or device=auto"
             )
-    if device.type == "mps" and not torch.backends.mps.is_available():
+    if name == "mps" and not torch.backends.mps.is_available():
         raise ConfigError(f"device={name}: asked for, but absent; use device=cpu or device=auto")
-    return device
+    return torch.device(name)
 
 
 def native_precision(name: str) -> str:

@@ -30,7 +30,7 @@ from ganbench.engine.divergence import DivergedError
 from ganbench.engine.loggers import open_logger, require_logger
 from ganbench.engine.loop import Training
 from ganbench.engine.signals import Interrupted, StopSignals
-from ganbench.errors import ConfigError, RunError, UserError, first_line
+from ganbench.errors import ConfigError, RunError, UserError, told
 from ganbench.evaluation import RunScorer, packed
 from ganbench.hardware import resolve_device
 from ganbench.metrics.protocol import now
@@ -203,7 +203,7 @@ def _why(error: Exception, config: Config) -> str:
             f"{error.filename or 'a file'}: {error.strerror}; when that is mended, "
             f"{_same_command(config)} resumes from the last checkpoint"
         )
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {first_line(error)}"
+    return str(error) if isinstance(error, UserError) else told(error)
 
 
 def _require_own(path: Path) -> None:

@@ -207,6 +207,7 @@ def test_code_that_a_run_names_is_not_imported(run_of, tmp_path, monkeypatch, ca
         (["RUN", "eval.pr_k.x=1"], "eval.pr_k.x: no such key"),
         (["RUN", "eval.every=3"], "eval.every: says how a run is scored while it trains"),
         (["RUN", "dataset.image_size=64"], "only --floors"),
+        (["RUN", "output_root=elsewhere"], "output_root: says where --floors go"),
         (["--floors", "digits", "eval.reference_split=train"], "eval.reference_split: a floor says itself"),
         (["--floors", "digits", "eval.foo.bar=1"], "eval.foo.bar: no such key"),
         (["--floors", "digits", "RUN/none"], "no such folder"),

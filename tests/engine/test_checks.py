@@ -19,6 +19,14 @@ CPU = torch.device("cpu")
 # --- losses held to their contract -------------------------------------------------------------------
 
 
+class MyError(Exception):
+    """What somebody's own library raises."""
+
+
+def fail_in_my_way() -> None:
+    raise MyError("of mine")
+
+
 class Mistaken(Hinge):
     """A loss whose generator's half is what `made` makes of the logits."""
 
@@ -37,6 +45,7 @@ class Mistaken(Hinge):
         (lambda logits: -logits.detach().mean(), "must depend on the logits"),
         (lambda logits: logits.men(), r"fails on logits of shape \(2, 1\) \(AttributeError"),
         (lambda logits: -logits.flatten().topk(3).values.mean(), "fails .* larger train.batch_size"),
+        (lambda logits: fail_in_my_way(), r"fails on logits of shape \(2, 1\) \(MyError: of mine"),
     ],
 )
 def test_a_mistaken_loss_is_named(
@@ -77,6 +86,10 @@ class Forgetful(nn.Module):
     def forward(self, x: Tensor, labels: Tensor) -> Any:
         if self.mistake == "tuple":
             return self.layer(x.mean((1, 2, 3))[:, None]), labels
+        if self.mistake == "mine":
+            fail_in_my_way()
+        if self.mistake == "logits":
+            return self.layer(x.mean((1, 2, 3))[:, None]).expand(-1, 3)
         return self.layers(x)
 
 
@@ -86,6 +99,8 @@ class Forgetful(nn.Module):
         ("super", "cannot be built from mistake=super .*Module.__init__"),
         ("misspelt", "fails on a batch of shape .* no attribute 'layers'"),
         ("tuple", "must return a tensor, returns tuple"),
+        ("mine", "fails on a batch of shape .* MyError: of mine"),
+        ("logits", r"must give one logit an image, gives \(3,\)"),
     ],
 )
 def test_a_mistaken_network_is_named(mistake: str, said: str, configure: Any) -> None:
@@ -107,6 +122,8 @@ class Odd(nn.Module):
             self.requires_grad_(False)
         if kind == "file":
             open("/nowhere/weights.pt")  # noqa: SIM115
+        if kind == "mine":
+            fail_in_my_way()
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         return self.layer(x.flatten(1))
@@ -118,6 +135,7 @@ class Odd(nn.Module):
         ("lazy", "layer.weight has no shape yet; give the sizes of its layer"),
         ("fixed", "has no parameter to train"),
         ("file", "cannot be built from kind=file .*No such file"),
+        ("mine", "cannot be built from kind=mine .*MyError: of mine"),
     ],
 )
 def test_a_network_that_cannot_be_trained_is_refused(kind: str, said: str, configure: Any) -> None:
@@ -130,7 +148,7 @@ def test_a_network_that_cannot_be_trained_is_refused(kind: str, said: str, confi
 @pytest.mark.parametrize("part", ["generator", "discriminator"])
 def test_a_network_must_know_the_last_class_too(part: str, configure: Any) -> None:
     config = configure("model=cgan", f"model.{part}.num_classes=5")
-    with pytest.raises(ConfigError, match=rf"model.{part}: fails .* labels \[0, 9\]: index out of range"):
+    with pytest.raises(ConfigError, match=rf"model.{part}: .* \[0, 9\]: IndexError: index out of range"):
         check_recipe(config)
 
 
@@ -219,6 +237,7 @@ class Penalised(Hinge):
         (lambda critic, real: 0.0, "penalty must give .* gives float"),
         (lambda critic, real: critic(real).men(), r"penalty fails on a batch of 4 \(AttributeError"),
         (lambda critic, real: critic(real)[:5].view(5).mean(), "penalty fails .* larger train.batch_size"),
+        (lambda critic, real: fail_in_my_way(), "penalty fails .*MyError: of mine"),
     ],
 )
 def test_a_mistaken_penalty_is_named(

@@ -129,6 +129,11 @@ def test_a_block_is_the_mean_over_steps(monkeypatch: pytest.MonkeyPatch) -> None
     assert tuple(seen[0]) == HISTORY_COLUMNS
 
 
+def test_a_score_comes_after_the_row_of_its_step() -> None:
+    rows, records = [[50.0], [100.0]], [{"step": 50}, {"step": 75}]
+    assert list(Diagnostics._in_order(rows, records)) == [rows[0], *records, rows[1]]
+
+
 def test_in_pieces_or_at_once_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Resuming replays the whole history and all scores in one piece."""
     rows = history(4000, 50)

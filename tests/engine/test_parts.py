@@ -42,8 +42,20 @@ def test_device_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device("auto").type == "cuda" and resolve_device("cuda:1").index == 1
-    with pytest.raises(ConfigError, match="device=cuda:2: asked for, but this machine has 2 CUDA devices"):
-        resolve_device("cuda:2")
+    for index in (2, 256, 10**20):  # torch keeps eight bits of it
+        with pytest.raises(ConfigError, match=f"device=cuda:{index}: asked for, but .* has 2 CUDA devices"):
+            resolve_device(f"cuda:{index}")
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_algorithms_are_chosen_by_their_times_unless_they_must_repeat(deterministic: bool) -> None:
+    before = torch.get_num_threads()
+    try:
+        set_up(None, deterministic)
+        assert torch.are_deterministic_algorithms_enabled() is deterministic
+        assert torch.backends.cudnn.benchmark is not deterministic
+    finally:
+        set_up(before, deterministic=False)
 
 
 def test_native_precision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +69,7 @@ def test_native_precision(monkeypatch: pytest.MonkeyPatch) -> None:
         assert native_precision("auto") == precision
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "CPU", "cuda:", "cuda:x", "cpu:0", "cuda:-1"])
+@pytest.mark.parametrize("name", ["gpu", "", "CPU", "cuda:", "cuda:x", "cpu:0", "cuda:-1", "cuda:01"])
 def test_unknown_device(name: str) -> None:
     with pytest.raises(ConfigError, match="must be auto, cpu, cuda, cuda:N or mps"):
         resolve_device(name)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ganbench import runs
 from ganbench.config import compose, identity
-from ganbench.data import Batches, Dataset
+from ganbench.data import Dataset
 from ganbench.engine.checks import check_recipe
 from ganbench.engine.gan import GAN
 from ganbench.engine.loop import Training
@@ -593,4 +593,3 @@ def test_conditional_models_take_them_too(remedy: str, configure: Any, digits: D
     training = Training(configure("loss=hinge", "model=cgan", *REMEDIES[remedy]), digits, CPU)
     training.advance()
     assert training._metrics.isfinite().all()
-    assert isinstance(training.batches, Batches)

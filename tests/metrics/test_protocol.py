@@ -32,6 +32,11 @@ def test_defaults_are_those_of_the_configuration():
     assert EvalSettings.from_config(compose()["eval"]) == EvalSettings()
 
 
+def test_few_images_during_training_are_still_of_some_class():
+    assert EvalSettings(training_num_samples=2_000).during_training(10).per_class == 200
+    assert EvalSettings(training_num_samples=5).during_training(10).per_class == 1
+
+
 def test_counts_belong_to_the_dataset():
     from ganbench.config import compose
 

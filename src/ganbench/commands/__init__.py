@@ -9,7 +9,16 @@ from ganbench.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that reports bad usage the way every command does."""
+    """argparse that takes no abbreviations and reports bad usage the way every command does."""
+
+    def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
+        super().__init__(
+            prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
 
     def error(self, message: str) -> NoReturn:
         """Raise UserError."""

@@ -56,8 +56,6 @@ def parser() -> argparse.ArgumentParser:
         prog="ganbench compare",
         description="Tables, verdicts and figures from past runs. Loads no torch.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = made.add_argument
     add(

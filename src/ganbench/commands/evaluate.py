@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganbench.cli import fail
 from ganbench.commands import Parser
-from ganbench.errors import ConfigError, RunError, UserError, first_line
+from ganbench.errors import ConfigError, RunError, UserError, fail, first_line
 
 if TYPE_CHECKING:
     from ganbench.config import Config
@@ -34,7 +33,7 @@ OF_TRAINING = ("eval.enabled", "eval.every", "eval.training_num_samples")
 """Keys that say when and how `ganbench train` scores, and mean nothing here."""
 
 EPILOG = """KEY=VALUE changes how runs are scored: eval.* (another protocol), dataset.root, device, threads.
-With --floors also dataset.image_size, the size that images have before they are judged.
+With --floors also dataset.image_size, the size that images have before they are judged, and output_root.
 Records are appended to each run's scores.json, never replaced. Floors go to OUTPUT_ROOT/floors.
 
 examples:
@@ -60,6 +59,8 @@ def main(argv: list[str]) -> int:
     paths = _runs(folders)
     if paths and "dataset.image_size" in changes:
         raise ConfigError("dataset.image_size: a run's own was trained with; only --floors can change it")
+    if not floors and "output_root" in changes:
+        raise ConfigError("output_root: says where --floors go; a run's scores stay in its own folder")
     for name, config in floors.items():
         _floors(name, config)
     scorer = _Scorer(changes, arguments.weights, arguments.trust)
@@ -88,8 +89,6 @@ def parser() -> argparse.ArgumentParser:
         prog="ganbench evaluate",
         description="Score finished or unfinished runs again, under another protocol if asked.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     made.add_argument(
         "runs", nargs="*", metavar="RUN|KEY=VALUE", help="run directories or folders that hold some"
@@ -178,7 +177,9 @@ class _Scorer:
         return evaluator.score(network, trained.z_dim, trained.conditional, origin)
 
     def _evaluator(self, config: Config) -> Evaluator:
-        key = json.dumps([config["dataset"], config["eval"]], sort_keys=True)
+        # How runs were scored while they trained is nothing to this.
+        settings = {key: value for key, value in config["eval"].items() if f"eval.{key}" not in OF_TRAINING}
+        key = json.dumps([config["dataset"], settings], sort_keys=True)
         if key not in self._evaluators:
             self._evaluators[key] = _build_evaluator(config)
         return self._evaluators[key]
@@ -219,7 +220,7 @@ def _runs(folders: Iterable[str]) -> list[Path]:
     for folder in folders:
         if "=" in folder and not Path(folder).exists():
             raise ConfigError(
-                f"{folder}: only eval.*, dataset.root, device, threads and output_root may be changed here; "
+                f"{folder}: only eval.*, dataset.root, device and threads may be changed here; "
                 "a run's other keys say how it was trained"
             )
         if not Path(folder).is_dir():

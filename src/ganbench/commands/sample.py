@@ -70,8 +70,6 @@ def parser() -> argparse.ArgumentParser:
         prog="ganbench sample",
         description="Images from a trained generator.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = made.add_argument
     add("run", metavar="RUN", help="run directory")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -19,13 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ganbench import runs
-from ganbench.cli import fail
 from ganbench.config import finalise, hydra_message, run_name
-from ganbench.errors import ConfigError, UserError
+from ganbench.errors import ConfigError, UserError, fail
 from ganbench.quick import no_garbage
 
 REFUSED = "refused"
-SWEEP_FLAGS = ("-m", "--multirun")
 SWEEP = "GANBENCH_SWEEP_FOLDER"
 """Environment variable of a sweep's jobs: where each leaves what became of it."""
 
@@ -56,12 +55,14 @@ def main(argv: list[str]) -> int:
 
     _state.clear()
     _state["main"] = True
-    overrides = _overrides(argv)
-    _add_import_path(argv)
+    arguments = _parsed(argv)
+    if arguments.config_dir:
+        _add_import_path(os.path.abspath(arguments.config_dir))
     # Else Hydra prints errors its own way and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # argparse takes the overrides in one piece only, and before options whose value may be missing.
-    sys.argv = ["ganbench train", *overrides, *(text for text in argv if text not in overrides)]
+    options = [text for text in argv if text not in arguments.overrides]
+    sys.argv = ["ganbench train", *arguments.overrides, *options]
     app = hydra.main(version_base="1.3", config_path="pkg://ganbench.conf", config_name="config")
     relay = Relay()
     try:
@@ -76,7 +77,7 @@ def main(argv: list[str]) -> int:
         fail(str(Interrupted(relay.received)))
         return 128 + relay.received
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(hydra_message(error, sweeping=not set(SWEEP_FLAGS).isdisjoint(argv))) from error
+        raise ConfigError(hydra_message(error, sweeping=arguments.multirun)) from error
     except OSError as error:
         if error.filename is None:  # stdout's
             raise
@@ -250,8 +251,8 @@ def _summary(job: dict[str, Any]) -> list[str]:
     return [name, status, *cells, " ".join(reason.split())]
 
 
-def _overrides(argv: list[str]) -> list[str]:
-    """What is no option of Hydra's and no option's value.
+def _parsed(argv: list[str]) -> argparse.Namespace:
+    """The options as Hydra reads them, and as `overrides` what is neither one nor its value.
 
     Raises:
         UserError: an option is unknown, in one line, where Hydra would print its whole usage.
@@ -262,17 +263,12 @@ def _overrides(argv: list[str]) -> list[str]:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    return list(parser.parse_intermixed_args(argv).overrides)
+    return parser.parse_intermixed_args(argv)
 
 
-def _add_import_path(argv: list[str]) -> None:
-    """Make Python modules beside the configs of ``--config-dir`` importable as targets."""
-    for index, argument in enumerate(argv):
-        flag, _, value = argument.partition("=")
-        if flag in ("--config-dir", "-cd"):
-            folder = value or (argv[index + 1] if index + 1 < len(argv) else "")
-            if folder and os.path.abspath(folder) not in sys.path:
-                sys.path.insert(0, os.path.abspath(folder))
-                # Launchers that start processes pass the environment on, not sys.path.
-                paths = [os.path.abspath(folder), os.environ.get("PYTHONPATH", "")]
-                os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+def _add_import_path(folder: str) -> None:
+    """Make the Python modules of the folder, beside its configs, importable as targets."""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+        # Launchers that start processes pass the environment on, not sys.path.
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH", "")]))

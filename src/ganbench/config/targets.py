@@ -100,8 +100,14 @@ def check_targets(config: Config) -> None:
 
 
 def _bind(key: str, target: Callable[..., Any], arguments: Config, supplied: set[str]) -> None:
-    parameters = inspect.signature(target).parameters
     called = getattr(target, "__name__", type(target).__name__)
+    try:
+        signature = inspect.signature(target)
+    except ValueError as error:  # one written in C, say
+        raise ConfigError(
+            f"{key}._target_: {called} does not say what it takes; name a function of your own that calls it"
+        ) from error
+    parameters = signature.parameters
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     accepted = [name for name in parameters if name not in supplied and name != "self"]
     for name in arguments:
@@ -112,7 +118,7 @@ def _bind(key: str, target: Callable[..., Any], arguments: Config, supplied: set
                 f"{key}.{name}: unknown key for {called}; {hint} (remove one with ~{key}.{name})"
             )
     try:
-        inspect.signature(target).bind(**arguments, **dict.fromkeys(supplied))
+        signature.bind(**arguments, **dict.fromkeys(supplied))
     except TypeError as error:
         raise ConfigError(f"{key}: {called} {error}") from error
 

@@ -24,6 +24,8 @@ _TYPES = {
     "str | None": "text or null",
     "list[int] | None": "a list of integers or null",
     "list[str] | None": "a list of names or null",
+    "dict[str, Any]": "a group of keys",
+    "dict[str, int]": "a group of keys with integers",
 }
 
 

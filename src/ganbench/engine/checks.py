@@ -1,4 +1,7 @@
-"""A recipe is held together before anything slow happens: its loss, its networks, its optimisers."""
+"""A recipe is held together before anything slow happens: its loss, its networks, its optimisers.
+
+Somebody's own may fail in any way: what is caught here around a call of it is every `Exception`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from ganbench.config import NORM_CHOICES, Config, instantiate, target_arguments
 from ganbench.engine.gan import build_loss, count_parameters, is_own_model, norms_of, shown_shape
 from ganbench.engine.optimizers import build_optimizer
 from ganbench.engine.remedies import Tap, batch_sizes, check_features, check_remedies
-from ganbench.errors import MISTAKES, ConfigError, first_line
+from ganbench.errors import ConfigError, UserError, told
 from ganbench.hardware import physical_memory
 from ganbench.losses import Loss
 from ganbench.models.weightless import without_weights
@@ -93,11 +96,8 @@ def _fault(method: Callable[..., Tensor], inputs: int, shape: tuple[int, ...]) -
     logits = [torch.linspace(-1, 1, shape[0]).view(shape).requires_grad_() for _ in range(inputs)]
     try:
         value = method(*logits)
-    except MISTAKES as error:
-        return (
-            f"fails on logits of shape {shape} ({type(error).__name__}: {first_line(error)}); "
-            "mend it, or use a larger train.batch_size"
-        )
+    except Exception as error:
+        return f"fails on logits of shape {shape} ({told(error)}); mend it, or use a larger train.batch_size"
     if fault := _no_number(value):
         return fault
     if not value.requires_grad:
@@ -124,14 +124,14 @@ def _check_penalty(loss: Loss, discriminator: nn.Module, config: Config) -> None
     """
     try:
         value = _penalty_of(loss, discriminator, config, 2)
-    except MISTAKES:
+    except Exception:
         smallest = _smallest_batch(config)
         try:
             value = _penalty_of(loss, discriminator, config, smallest)
-        except MISTAKES as error:
+        except Exception as error:
             raise ConfigError(
-                f"{_named(loss)}: penalty fails on a batch of {smallest} "
-                f"({type(error).__name__}: {first_line(error)}); mend it, or use a larger train.batch_size"
+                f"{_named(loss)}: penalty fails on a batch of {smallest} ({told(error)}); mend it, or use a "
+                "larger train.batch_size"
             ) from error
     if value is not None and (fault := _no_number(value)):
         raise ConfigError(f"{_named(loss)}: penalty {fault}")
@@ -194,18 +194,23 @@ def _built(node: Config, part: str) -> nn.Module:
     """
     # Spectral norm begins with arithmetic, and our models have as many weights without it.
     counted = {**node, "norm": "none"} if is_own_model(node) and node.get("norm") == "spectral" else node
+    weightless = None
     # A constructor may need values where there are none; then its weights are counted when they are there.
-    with suppress(*MISTAKES), without_weights():
-        _require_trainable(instantiate(counted), part)
+    with suppress(Exception), without_weights():
+        weightless = instantiate(counted)
+    if isinstance(weightless, nn.Module):
+        _require_trainable(weightless, part)
     try:
         network = instantiate(node)
+    except UserError:
+        raise
     except ValueError as error:
         raise ConfigError(f"model.{part}: {error}") from error
-    except MISTAKES as error:
+    except Exception as error:
         values = ", ".join(f"{key}={value}" for key, value in target_arguments(node).items())
         raise ConfigError(
             f"model.{part}: {node['_target_']} cannot be built from {values} "
-            f"({first_line(error)}); check the type and size of each"
+            f"({told(error)}); check the type and size of each"
         ) from error
     if not isinstance(network, nn.Module):
         given = type(network).__name__
@@ -232,7 +237,7 @@ def _check_alone(networks: dict[str, nn.Module], config: Config, inputs: dict[st
         try:
             with torch.no_grad():
                 networks[part](inputs[part], torch.zeros(1, dtype=torch.int64))
-        except MISTAKES as error:
+        except Exception as error:
             raise ConfigError(
                 f"{name} has {size} images, {told[part]}one sample for the {part}, which fails on one alone "
                 f"({error}); use a larger train.batch_size, train.drop_last=true, or no batch norm there"
@@ -270,10 +275,10 @@ def _require_trainable(network: nn.Module, part: str) -> None:
 def _try(networks: dict[str, nn.Module], part: str, inputs: Tensor, labels: Tensor) -> tuple[int, ...]:
     try:
         output = networks[part](inputs, labels)
-    except MISTAKES as error:
+    except Exception as error:
         raise ConfigError(
             f"model.{part}: fails on a batch of shape {tuple(inputs.shape)} and labels {labels.tolist()}: "
-            f"{first_line(error)}; check model.z_dim, dataset.image_size, dataset.channels, "
+            f"{told(error)}; check model.z_dim, dataset.image_size, dataset.channels, "
             "dataset.num_classes and remedy.pack against it"
         ) from error
     if not isinstance(output, Tensor):

@@ -11,7 +11,7 @@ from functools import cache
 
 import torch
 
-from ganbench.errors import first_line
+from ganbench.errors import told
 from ganbench.hardware import usable_cores
 from ganbench.memory import keep_freed_memory
 
@@ -61,7 +61,7 @@ def no_advice() -> Iterator[None]:
 def compiler_error(error: Exception) -> str:
     """What a compiler says, in a line: of torch's wrapping, the error within."""
     cause = getattr(error, "inner_exception", None) or error
-    return f"{type(cause).__name__}: {first_line(cause)}"
+    return told(cause)
 
 
 def penalty_autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:

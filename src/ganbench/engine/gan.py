@@ -15,7 +15,7 @@ from ganbench.engine.device import compiler_works
 from ganbench.engine.mixing import has_mixing_layer, mixes_samples
 from ganbench.engine.optimizers import build_optimizer
 from ganbench.engine.remedies import averaged, fit_discriminator
-from ganbench.errors import MISTAKES, ConfigError, first_line
+from ganbench.errors import ConfigError, UserError, told
 from ganbench.losses import Loss
 
 
@@ -136,10 +136,12 @@ def build_loss(config: Config) -> Loss:
         raise ConfigError(f"loss.{error}") from error
     except TypeError as error:
         raise ConfigError(f"loss: {error}") from error
-    except MISTAKES as error:
+    except UserError:
+        raise
+    except Exception as error:  # somebody's own may fail in any way
         raise ConfigError(
-            f"loss._target_={node['_target_']}: fails when it is built ({type(error).__name__}: "
-            f"{first_line(error)}); mend it, or check its parameters"
+            f"loss._target_={node['_target_']}: fails when it is built ({told(error)}); mend it, or check "
+            "its parameters"
         ) from error
 
 

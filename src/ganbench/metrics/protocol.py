@@ -10,6 +10,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 VERSION = 1
+FREE = frozenset({"seed"})
+"""Settings of a protocol that change the draw of images and nothing else: scores may be ranked together."""
+
 QUANTISATION = "round((x+1)*127.5) to uint8"
 JUDGE_SIZE = 28
 """Side of the images a judge sees; a protocol names the size of images of any other."""
@@ -61,13 +64,13 @@ class EvalSettings:
         return replace(
             self,
             num_samples=self.training_num_samples,
-            per_class=min(self.per_class, self.training_num_samples // num_classes),
+            per_class=min(self.per_class, max(1, self.training_num_samples // num_classes)),
             reference_split="train",
             metrics=CHEAP_METRICS,
         )
 
     def protocol(self, extractor_sha256: str, reference: Mapping[str, Any]) -> dict[str, Any]:
-        """The protocol as a record carries it; `reference` is {dataset, split, count, sha256}."""
+        """The protocol as a record carries it; `reference` is what `Reference.describe` says."""
         return {
             "version": VERSION,
             "extractor": self.extractor,
@@ -86,11 +89,8 @@ class EvalSettings:
 
 
 def protocol_key(protocol: Mapping[str, Any]) -> str:
-    """Short hash that two protocols share exactly when their scores may be ranked together.
-
-    The evaluation seed is left out: it changes the noise of a score, not what the score estimates.
-    """
-    counted = {key: value for key, value in protocol.items() if key != "seed"}
+    """Short hash that two protocols share exactly when their scores may be ranked together."""
+    counted = {key: value for key, value in protocol.items() if key not in FREE}
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -200,9 +200,9 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        most = 255 / 256
-        if not 0 <= p <= most:
-            raise ValueError(f"dropout={p}: must lie between 0 and {most:.3f}")
+        least, most = 1 / 512, 255 / 256
+        if p != 0 and not least <= p <= most:
+            raise ValueError(f"dropout={p}: must be 0 or lie between {least:.4f} and {most:.4f}")
         self.dropped = round(p * 256)
 
     def forward(self, x: Tensor) -> Tensor:

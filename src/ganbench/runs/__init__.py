@@ -1,8 +1,8 @@
 """The run directory: its only reader and its only writer. Needs no torch.
 
-Every file but the log is written whole or not at all; a process that works in a run directory holds its
-lock, which the operating system lets go of when the process dies, however it dies. Other rooms import from
-the package; what a module does not share stays its own.
+Every file but the log and TensorBoard's is written whole or not at all; a process that works in a run
+directory holds its lock, which the operating system lets go of when the process dies, however it dies. Other
+rooms import from the package; what a module does not share stays its own.
 """
 
 from ganbench.runs.atomic import atomic_write_bytes, atomic_write_text
