@@ -48,7 +48,8 @@ from ganbench.engine.loop import Training
 from ganbench.hardware import native_precision, peak_memory, resolve_device, usable_cores
 from ganbench.losses import Loss
 from ganbench.memory import use_huge_pages
-from ganbench.models.layers import Dropout, Flatten, LayerNorm, Project, SubPixelConv2d
+from ganbench.models.layers import Dropout, Flatten, LayerNorm, Project
+from ganbench.models.subpixel import SubPixelConv2d
 from ganbench.session import train_run
 
 Timed = Callable[[int], float]

@@ -31,7 +31,8 @@ from ganbench.engine.loop import Training
 from ganbench.engine.streams import SideStream
 from ganbench.hardware import resolve_device
 from ganbench.models.convolution import Conv2d, as_products
-from ganbench.models.layers import Project, SubPixelConv2d
+from ganbench.models.layers import Project
+from ganbench.models.subpixel import SubPixelConv2d
 from ganbench.runs import METRICS
 
 MLP = [f"mlp/{loss}" for loss in ("bce", "lsgan", "hinge", "wgan_clip", "wgan_gp", "sn_hinge")]

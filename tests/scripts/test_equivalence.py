@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ganbench.engine import step
-from ganbench.models.layers import SubPixelConv2d
+from ganbench.models.subpixel import SubPixelConv2d
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "equivalence.py"
 

@@ -113,7 +113,7 @@ def _bind(key: str, target: Callable[..., Any], arguments: Config, supplied: set
     for name in arguments:
         if name not in accepted and not open_ended:
             close = difflib.get_close_matches(str(name), accepted, n=1)
-            hint = f"did you mean {key}.{close[0]}?" if close else f"it takes {', '.join(accepted)}"
+            hint = f"did you mean {key}.{close[0]}?" if close else f"it takes {', '.join(accepted) or 'none'}"
             raise ConfigError(
                 f"{key}.{name}: unknown key for {called}; {hint} (remove one with ~{key}.{name})"
             )

@@ -25,7 +25,7 @@ from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, pac
 from ganbench.engine.streams import Pending, SideStream
 from ganbench.losses import Loss
 from ganbench.models.convolution import as_products
-from ganbench.models.layers import weights_unchanged
+from ganbench.models.subpixel import weights_unchanged
 
 log = logging.getLogger(__name__)
 

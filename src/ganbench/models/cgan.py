@@ -17,11 +17,11 @@ from ganbench.models.layers import (
     Dropout,
     Flatten,
     Project,
-    SubPixelConv2d,
     first_and_last,
     layer_widths,
     normalised,
 )
+from ganbench.models.subpixel import SubPixelConv2d
 
 BASE_SIZE = 7
 
