@@ -30,6 +30,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from unittest import mock
@@ -205,7 +206,7 @@ def speedups(rounds: list[list[float]]) -> list[float]:
     return [statistics.median(times[0] / times[way] for times in rounds) for way in range(1, len(rounds[0]))]
 
 
-def timed(step: Callable[[], None], count: int, device: torch.device) -> float:
+def timed(step: Callable[[], object], count: int, device: torch.device) -> float:
     """Seconds per step over `count` steps."""
     synchronize(device)
     start = time.perf_counter()
@@ -251,7 +252,7 @@ class Notebook:
             d_loss = self.loss.d_loss(
                 self.discriminator(real, labels), self.discriminator(fake.detach(), labels)
             )
-            penalty = self.loss.penalty(lambda x, y=labels: self.discriminator(x, y), real, fake.detach())
+            penalty = self.loss.penalty(partial(self.discriminator, labels=labels), real, fake.detach())
             if penalty is not None:
                 d_loss = d_loss + penalty
             self.d_opt.zero_grad()

@@ -66,11 +66,11 @@ def train(case: str, device: torch.device, way: str, sgd: bool) -> Tensor | None
     if not there.get(way, True):
         return None
     step.one_pass = step.one_pass and way in ("one pass", "compile=true")
-    SubPixelConv2d.of_projection = OF_PROJECTION if way in ("basis", "compile=true") else every_sample  # type: ignore[method-assign]
+    SubPixelConv2d.of_projection = OF_PROJECTION if way in ("basis", "compile=true") else every_sample  # type: ignore[method-assign,assignment]
     if way != "compile=true":
         step.fakes_beside = step.penalty_beside = SideStream(device, allowed=False)
     chosen_device = {"compile=true": device, "patches": torch.device("cuda")}.get(way, torch.device("cpu"))
-    step_module.as_products = lambda _: as_products(chosen_device)
+    step_module.as_products = lambda device: as_products(chosen_device)
     if sgd:
         gan = training.gan
         gan.d_opt = torch.optim.SGD(gan.discriminator.parameters(), lr=1e-3)

@@ -125,7 +125,7 @@ def lighten() -> None:
     import ganbench.evaluation
     import ganbench.report.run_plots as plots
 
-    plots.loss_curves = plots.scores_over_time = lambda record: b"plot"  # type: ignore[assignment]
+    plots.loss_curves = plots.scores_over_time = lambda record: b"plot"
     ganbench.evaluation.NEIGHBOUR_SAMPLES = 32
     loop.SAMPLE_COUNT, loop.CLASS_COLUMNS = 8, 2
 
@@ -174,8 +174,8 @@ class Signals:
                     os.kill(os.getpid(), number)
             return updated
 
-        Training.advance = watched  # type: ignore[method-assign]
-        Step._update_discriminator = trapped  # type: ignore[method-assign]
+        Training.advance = watched  # type: ignore[method-assign,assignment]
+        Step._update_discriminator = trapped  # type: ignore[method-assign,assignment]
 
 
 def train_interrupted(config: Config, trap: Signals) -> int:
