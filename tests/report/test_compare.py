@@ -589,12 +589,45 @@ def test_kid_of_a_single_seed_has_its_spread_over_subsets_beside_it(root: Path) 
     assert note == "KID ×10³ ± its standard deviation over subsets of images: bce 6.00 ± 1.33"
 
 
-def test_an_equal_budget_is_advised_where_it_can_be_had(root: Path) -> None:
-    for loss, images in (("bce", 1000), ("lsgan", 2000)):
-        rewrite(synthetic.completed(root, "mlp", loss, 0), images_seen=images)
-    for weights, advised in (("last", True), ("best", False)):
-        notes = " ".join(compared(root, weights=weights).tables[0].notes)
-        assert "different budgets" in notes and ("--at images=" in notes) == advised
+@pytest.mark.parametrize(
+    ("weights", "images", "advised"),
+    [("last", 100_000, True), ("best", 100_000, False), ("last", 1_000, False)],
+    ids=["there", "of other weights", "before the first score"],
+)
+def test_an_equal_budget_is_advised_where_it_can_be_had(
+    weights: Any, images: int, advised: bool, root: Path
+) -> None:
+    for loss, factor in (("bce", 1), ("lsgan", 2)):
+        rewrite(synthetic.completed(root, "mlp", loss, 0), images_seen=factor * images)
+    notes = " ".join(compared(root, weights=weights).tables[0].notes)
+    assert "different budgets" in notes and (f"--at images={images}" in notes) == advised
+
+
+def test_a_column_without_a_value_is_said(root: Path) -> None:
+    synthetic.completed(root)
+    note = "--by consistency: no score of this table has it"  # the model is not conditional
+    assert note in compared(root, by="consistency").tables[0].notes
+    assert not any("--by" in said for said in compared(root, by="kid").tables[0].notes)
+
+
+def test_a_budget_before_the_first_score_is_refused_with_that(root: Path) -> None:
+    synthetic.completed(root)
+    with pytest.raises(
+        UserError, match=r"--at steps=1: the first score .* steps=\d+; choose a larger budget"
+    ):
+        compared(root, at=Budget("steps", 1))
+    with pytest.raises(UserError, match="no run reached it with a score; choose a smaller budget"):
+        compared(root, at=Budget("steps", 1e9))
+
+
+def test_where_takes_lists_as_training_does(root: Path) -> None:
+    synthetic.completed(root)
+    for text in ("[0.5, 0.999]", "[0.5,0.999]"):
+        assert compared(root, where=[f"loss.optimizer.betas={text}"]).tables
+    with pytest.raises(
+        UserError, match=r"--where experiment=a: no run has the key experiment; e\.g\. dataset"
+    ):
+        compared(root, where=["experiment=a"])
 
 
 def test_a_recipe_that_failed_is_not_hidden_with_the_second_judge(root: Path) -> None:

@@ -13,11 +13,11 @@ from ganbench.report.collect import Collection, Run, Skipped, collect
 from ganbench.report.columns import COLUMNS, Column, find_column, unknown_column
 from ganbench.report.floors import attach_floors
 from ganbench.report.judging import Question, add_verdicts
-from ganbench.report.protocol import Budget, Pick, Protocol, at_budget, order, reported
+from ganbench.report.protocol import Budget, Pick, Protocol, at_budget, first_score, order, reported
 from ganbench.report.published import Source, load_published
 from ganbench.report.remarks import remark_other_judge, remark_protocols
 from ganbench.report.table import Stat, Table
-from ganbench.report.text import clean, listed
+from ganbench.report.text import clean, listed, setting
 from ganbench.report.where import select
 
 Picks = dict[Run, dict[Protocol, Pick]]
@@ -87,6 +87,8 @@ def compare(options: Options) -> Report:
     for table in report.tables:
         table.by = column if column and column.better else COLUMNS["fid"]
         sort_rows(table, by)
+        if column and table.protocol and not any(column.name in row.cells for row in table.rows):
+            table.notes.append(f"--by {options.by}: no score of this table has it")
     for table in everything:
         remark_other_judge(table, everything)
     remark_protocols(shown)
@@ -111,9 +113,17 @@ def _check_by(by: str, runs: Sequence[Run]) -> Column | None:
 
 def _check_picks(options: Options, picks: Picks) -> None:
     if options.at and not any(picks.values()):
-        scored = any(record.get("when") == "training" for run in picks for record in run.records)
-        why = "no run reached it with a score" if scored else "no run has scores taken during training"
-        raise UserError(f"--at {options.at}: {why}; train with eval.every=N, or choose a smaller budget")
+        firsts = [first for run in picks if (first := first_score(run, options.at.axis)) is not None]
+        if not firsts:
+            raise UserError(
+                f"--at {options.at}: no run has scores taken during training; train with eval.every=N"
+            )
+        if options.at.limit < min(firsts):
+            raise UserError(
+                f"--at {options.at}: the first score was taken at {options.at.axis}={setting(min(firsts))}; "
+                "choose a larger budget, or train with a smaller eval.every"
+            )
+        raise UserError(f"--at {options.at}: no run reached it with a score; choose a smaller budget")
 
 
 # --- which tables -----------------------------------------------------------------------------------

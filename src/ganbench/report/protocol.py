@@ -208,6 +208,12 @@ def at_budget(run: Run, budget: Budget) -> dict[Protocol, Pick]:
     return {protocol: Pick(run, record) for protocol, (_, record) in held.items()}
 
 
+def first_score(run: Run, axis: str) -> float | None:
+    """Where a run's first score during training was taken, None without one."""
+    taken = [record for record in run.records if record.get("when") == "training"]
+    return min((at for record in taken if (at := finite(record.get(AXES[axis]))) is not None), default=None)
+
+
 def progress(run: Run, axis: str) -> float:
     """How far the run got, by its own account or by its scores."""
     positions = [finite(record.get(AXES[axis])) for record in run.records]

@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from ganbench.report.columns import COLUMNS, finite
-from ganbench.report.protocol import AXES, nearest
+from ganbench.report.protocol import AXES, first_score, nearest
 from ganbench.report.table import Table
 from ganbench.report.text import clean, count, listed
 from ganbench.report.verdicts import MIN_SEEDS
@@ -28,9 +28,9 @@ def remark_budgets(table: Table) -> None:
             told.append(f"{name} {count(min(amounts))} to {count(max(amounts))}")
     if told:
         images = [amount for row in table.rows if (amount := row.budget["images"]) is not None]
+        firsts = [first_score(pick.run, "images") for row in table.rows for pick in row.picks.values()]
         hint = ""
-        on_the_way = any(record.get("when") == "training" for run in table.runs for record in run.records)
-        if images and on_the_way and table.weights == "last":
+        if images and table.weights == "last" and all(f is not None and f <= min(images) for f in firsts):
             hint = f"; --at images={min(images):.0f} compares at an equal one"
         table.notes.append(f"the recipes were given different budgets ({', '.join(told)}){hint}")
 
@@ -41,7 +41,8 @@ def _compare_positions(table: Table) -> None:
     found = [finite(pick.record.get(key)) for row in table.rows for pick in row.picks.values()]
     positions = [position for position in found if position is not None]
     if positions and min(positions) < 0.9 * table.at.limit:
-        ends = dict.fromkeys([count(min(positions)), count(max(positions))])
+        shown = "{:.3g}".format if table.at.axis == "seconds" else count
+        ends = dict.fromkeys([shown(min(positions)), shown(max(positions))])
         table.notes.append(
             f"the scores were taken at {' to '.join(ends)} {table.at.axis}, the last ones at or before "
             f"{table.at}; a smaller eval.every brings them nearer"

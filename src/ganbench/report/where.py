@@ -38,18 +38,22 @@ def _condition(text: str, runs: Sequence[Run]) -> tuple[str, list[str]]:
     if all(run.lookup(key) is None for run in runs):
         keys = dict.fromkeys(name for run in runs for name in run.config)
         known = list(dict.fromkeys(["dataset", "model", "loss", "experiment", "seed", "status", *keys]))
-        close = difflib.get_close_matches(key, known, n=3)
+        close = difflib.get_close_matches(key, known, n=3) if key not in known else []
         hint = f"did you mean {' or '.join(close)}?" if close else f"e.g. {listed(known, 8)}"
         raise UserError(f"--where {clean(text)}: no run has the key {clean(key)}; {hint}")
     return key, [values, *values.split(",")]
 
 
 def matches(value: str | None, wanted: Sequence[str]) -> bool:
-    """Whether a setting is one of `wanted`; numbers are compared as numbers."""
+    """Whether a setting is one of `wanted`; numbers are compared as numbers, lists as `train` takes them."""
     if value is None:
         return False
     for text in wanted:
-        if value == text or value.lower() == text.lower() in ("true", "false", "null"):
+        if (
+            value == text
+            or value.replace(", ", ",") == text
+            or value.lower() == text.lower() in ("true", "false", "null")
+        ):
             return True
         try:
             if float(value) == float(text):
