@@ -106,6 +106,36 @@ def test_help_is_instant_and_imports_nothing_heavy() -> None:
 # --- errors -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("ganbench tr", set(COMMANDS)),
+        ("ganbench train loss=wgan", {"loss=wgan_clip", "loss=wgan_gp"}),
+        ("ganbench compare loss=wgan", set()),
+    ],
+)
+def test_completion_knows_commands_and_what_trains(
+    line: str, offered: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the function asks that `ganbench train -sc install=bash` defines."""
+    monkeypatch.setenv("COMP_LINE", line)
+    assert main(["-sc", "query=bash"]) == 0
+    assert set(capsys.readouterr().out.split()) == offered
+
+
+def test_letters_that_a_terminal_lacks_are_question_marks() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "ganbench", "data", "digits"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "1?28?28" in done.stdout, done.stderr
+
+
+def test_a_notebooks_way_to_draw_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "module://not.there")
+    assert main(["list", "train"]) == 0
+    assert "MPLBACKEND" not in os.environ
+
+
 def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["frain"]) == 2
     assert "unknown command 'frain'; choose one of train, evaluate" in one_line(capsys)

@@ -129,3 +129,17 @@ def test_its_mistakes_are_named(
     assert main(["train", "--config-dir", str(EXTENSION), "loss=exponential", "+loss.scal=1", *SMALL]) == 2
     assert "loss.scal: unknown key for Exponential; did you mean loss.scale?" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_ones_own_is_trained_again_where_it_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached_data: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--config-dir", str(EXTENSION), "loss=exponential", *SMALL]) == 0
+    (path,) = find_runs("outputs")
+    moved = path.rename("moved")
+    (moved / "config.yaml").rename("again.yaml")
+    assert main(["train", "again.yaml"]) == 2
+    assert "pass --trust" in capsys.readouterr().err
+    assert main(["train", "again.yaml", "--trust", "--config-dir", str(EXTENSION)]) == 0
+    assert find_runs("outputs") == [path]

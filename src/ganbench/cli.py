@@ -40,6 +40,8 @@ examples:
 def main(argv: list[str] | None = None) -> int:
     """Run one sub-command; its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if hasattr(sys.stdout, "reconfigure"):  # a letter that the terminal lacks becomes a question mark
+        sys.stdout.reconfigure(errors="replace")
     debug = "--debug" in arguments
     try:
         try:
@@ -65,14 +67,28 @@ def dispatch(arguments: list[str], debug: bool) -> int:
         print(f"ganbench {version('ganbench')}")
         return 0
     name, *rest = arguments
+    if name == "-sc":
+        return complete(arguments)
     if name not in COMMANDS:
         return fail(f"unknown command {name!r}; choose one of {', '.join(COMMANDS)}")
     return guarded(name, rest, debug)
 
 
+def complete(arguments: list[str]) -> int:
+    """Answer the completion that `ganbench train -sc install=bash` gives a shell: Hydra knows no commands."""
+    program, *words = os.environ.get("COMP_LINE", "").split(" ")
+    if len(words) < 2:
+        print(*COMMANDS)
+    elif words[0] == "train":
+        os.environ["COMP_LINE"] = " ".join([program, *words[1:]])
+        return guarded("train", arguments, debug=False)
+    return 0
+
+
 def guarded(name: str, arguments: list[str], debug: bool) -> int:
     """Run a command and turn what goes wrong into one line and an exit code."""
     use_huge_pages()  # before a command imports torch
+    os.environ.pop("MPLBACKEND", None)  # a notebook's, which may not be installed here; figures go to files
     # Else Python looks once more for garbage among all that torch has, for more than a second.
     atexit.register(gc.freeze)
     try:

@@ -302,6 +302,55 @@ def test_what_a_path_leads_to_is_left_alone(elsewhere: Path) -> None:
     assert Path("mine/multirun.yaml").read_text() == "theirs"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config-name", "mine"], "--config-name and --config-path: all begins with ganbench's own"),
+        (["--config-path=cfg"], "--config-name and --config-path: all begins with ganbench's own"),
+        (["--config-dir", "cfg", "loss=broken"], 'in "'),
+        (
+            ["--config-dir", "shadow", "loss=bce"],
+            "--config-dir shadow: loss/bce.yaml is the name of a file of",
+        ),
+        (
+            ["--config-dir", "run", "loss=bce"],
+            "--config-dir run: config.yaml is the name of a file of ganbench",
+        ),
+        (["--config-dir", "bytes", "loss=bce"], "bytes/loss/mine.yaml: is no text in UTF-8"),
+        (["hydra.job.chdir=true"], "hydra.job.chdir=true: runs have folders of their own"),
+        (["loss=bce,lsgan"], "add -m to sweep over the values"),
+        (["train.sample_labels=1,2"], "or write the list train.sample_labels=[A,B] that it is"),
+        (["loss=[bce,lsgan]"], "loss=[bce,lsgan]: must be one name; sweep over several by -m loss=A,B"),
+        (["loss=null"], "give model, loss, dataset, train and eval the name of a file"),
+        (["hydra.launcher.n_jobs=2"], "It is a key of hydra/launcher=joblib"),
+    ],
+    ids=str,
+)
+def test_what_hydra_would_take_otherwise_is_one_line(
+    arguments: list[str], said: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {
+        "cfg/loss/broken.yaml": b"x: [1",
+        "shadow/loss/bce.yaml": b"real_label: 0.8",
+        "run/config.yaml": b"",
+        "bytes/loss/mine.yaml": b"\xff\xfe",
+    }
+    for name, content in files.items():
+        Path(name).parent.mkdir(parents=True)
+        Path(name).write_bytes(content)
+    assert main(["train", *SMALL, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not Path("out").exists()
+
+
+def test_a_run_may_be_put_where_one_is(elsewhere: Path) -> None:
+    Path("here").mkdir()
+    os.chdir("here")
+    assert train("hydra.run.dir=.") == 0
+    assert find_runs(".") == [Path(".")] and not Path("out").exists()
+
+
 def test_a_file_that_cannot_be_read_is_no_folder_to_choose(
     elsewhere: Path, without_rights: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

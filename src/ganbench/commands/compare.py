@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
     if arguments.out:
         written = write_bundle(report, arguments.out)
         print(f"wrote {len(written)} files to {arguments.out}, first {written[0]}", file=sys.stderr)
-    _print(render(report, arguments.format))
+    print(render(report, arguments.format), end="")
     return 0
 
 
@@ -106,10 +106,3 @@ def parser() -> argparse.ArgumentParser:
     add("--format", choices=FORMATS, default="table", help="what to print (default: table)")
     add("--out", metavar="DIR", help="write every format and the figures there")
     return made
-
-
-def _print(text: str) -> None:
-    """To stdout; a letter that the terminal's encoding lacks becomes a question mark."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")
-    print(text, end="")

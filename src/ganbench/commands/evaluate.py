@@ -137,17 +137,9 @@ class _Scorer:
 
     def _config(self, record: RunRecord) -> Config:
         """The run's configuration under the changes asked for, checked."""
-        from ganbench.config import require_trusted, validate
+        from ganbench.config import validate, validate_stored
 
-        where = record.path / "config.yaml"
-        try:
-            if not self.trust:
-                require_trusted(record.config)
-            validate(record.config)
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from error
-        except (KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{where}: damaged: {error!r}") from error
+        validate_stored(record.config, record.path / "config.yaml", self.trust)
         return validate(_changed({**record.config, "device": "auto"}, self.changes))
 
     def _which(self, record: RunRecord) -> list[str]:

@@ -18,9 +18,10 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from ganbench import runs
-from ganbench.config import finalise, hydra_message, run_name
+from ganbench.config import check_config_dir, finalise, hydra_message, run_name
 from ganbench.errors import ConfigError, UserError, fail
 from ganbench.quick import no_garbage
 
@@ -53,11 +54,21 @@ def main(argv: list[str]) -> int:
     """
     from ganbench.engine.signals import Interrupted, Relay
 
+    if argv and not argv[0].startswith("-") and Path(argv[0]).exists():
+        from ganbench.commands import again
+
+        return again.main(argv)
     _state.clear()
     _state["main"] = True
     arguments = _parsed(argv)
+    if arguments.config_name or arguments.config_path:
+        raise UserError(
+            "train: --config-name and --config-path: all begins with ganbench's own configuration; "
+            "change that by KEY=VALUE, add files of your own by --config-dir"
+        )
     if arguments.config_dir:
-        _add_import_path(os.path.abspath(arguments.config_dir))
+        check_config_dir(arguments.config_dir)
+        add_import_path(arguments.config_dir)
     # Else Hydra prints errors its own way and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # argparse takes the overrides in one piece only, and before options whose value may be missing.
@@ -76,7 +87,7 @@ def main(argv: list[str]) -> int:
         # It ended workers that had not come as far as to end in good order.
         fail(str(Interrupted(relay.received)))
         return 128 + relay.received
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         raise ConfigError(hydra_message(error, sweeping=arguments.multirun)) from error
     except OSError as error:
         if error.filename is None:  # stdout's
@@ -229,9 +240,12 @@ def _train(config: dict[str, Any], composed: DictConfig, settings: Any) -> Any:
     if OmegaConf.is_missing(settings.run, "dir"):
         raise ConfigError("hydra.run.dir=???: names no folder; give one, or leave the key out")
     chosen = Path(settings.run.dir)
-    single = settings.mode == RunMode.RUN and chosen != Path(".")
+    asked = any(text.lstrip("+").startswith("hydra.run.dir=") for text in settings.overrides.hydra)
+    single = settings.mode == RunMode.RUN and asked
     if single and str(chosen).startswith("~"):
         raise ConfigError(f"hydra.run.dir={chosen}: a ~ that no shell has expanded; write the whole path")
+    if settings.job.chdir:
+        raise ConfigError("hydra.job.chdir=true: runs have folders of their own; leave it out")
     experiment = settings.runtime.choices.get("experiment")
     return train_run(config, chosen if single else None, records, experiment)
 
@@ -266,8 +280,9 @@ def _parsed(argv: list[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def _add_import_path(folder: str) -> None:
+def add_import_path(config_dir: str) -> None:
     """Make the Python modules of the folder, beside its configs, importable as targets."""
+    folder = os.path.abspath(config_dir)
     if folder not in sys.path:
         sys.path.insert(0, folder)
         # Launchers that start processes pass the environment on, not sys.path.

@@ -6,7 +6,7 @@ import from the package; what a module does not share stays its own.
 """
 
 from ganbench.config.composition import compose, finalise, to_yaml
-from ganbench.config.groups import group_files, group_names, load_group, purpose
+from ganbench.config.groups import check_config_dir, group_files, group_names, load_group, purpose
 from ganbench.config.keys import Config, lookup, without
 from ganbench.config.messages import hydra_message
 from ganbench.config.naming import HOUSEKEEPING, identity, run_name
@@ -18,7 +18,7 @@ from ganbench.config.targets import (
     resolve_target,
     target_arguments,
 )
-from ganbench.config.validation import BUDGETS, FAILURES, NORM_CHOICES, validate
+from ganbench.config.validation import BUDGETS, FAILURES, NORM_CHOICES, validate, validate_stored
 from ganbench.config.values import converted
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "NORM_CHOICES",
     "RECIPE_KEYS",
     "Config",
+    "check_config_dir",
     "compose",
     "converted",
     "finalise",
@@ -46,5 +47,6 @@ __all__ = [
     "target_arguments",
     "to_yaml",
     "validate",
+    "validate_stored",
     "without",
 ]

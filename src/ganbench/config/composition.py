@@ -112,6 +112,11 @@ def _check_overridden(composed: DictConfig, overrides: list[str]) -> None:
             f"loss.optimizer.lr={chosen['loss.optimizer.lr']}: has no effect, as loss.d_lr and loss.g_lr are "
             "set; set those"
         )
+    for group in ("model", "loss", "dataset", "train", "eval"):
+        if chosen.get(group, "").startswith("["):
+            raise ConfigError(
+                f"{group}={chosen[group]}: must be one name; sweep over several by -m {group}=A,B"
+            )
     experiment, train = chosen.get("experiment", ""), chosen.get("train", "")
     if void := _train_keys("experiment", experiment) & _train_keys("train", train):
         raise ConfigError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,17 +20,44 @@ def group_files(group: str, config_dir: str | None = None) -> dict[str, str]:
 
     Those shipped, and those of a `config_dir`. Of one name the shipped file counts, as for Hydra.
     """
-
-    def walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-            if entry.is_dir():
-                yield from walk(entry, f"{prefix}{entry.name}/")
-            elif entry.name.endswith(".yaml"):
-                yield prefix + entry.name.removesuffix(".yaml"), entry.read_text(encoding="utf-8")
-
-    shipped = dict(walk(resources.files("ganbench.conf") / group, ""))
+    shipped = _texts(resources.files("ganbench.conf") / group)
     own = Path(config_dir, group) if config_dir is not None else None
-    return {**(dict(walk(own, "")) if own and own.is_dir() else {}), **shipped}
+    return {**(_texts(own) if own and own.is_dir() else {}), **shipped}
+
+
+def _texts(folder: Traversable, prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            found |= _texts(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith(".yaml"):
+            try:
+                found[prefix + entry.name.removesuffix(".yaml")] = entry.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise ConfigError(
+                    f"{entry}: is no text in UTF-8 ({error.reason}); save it as such"
+                ) from error
+            except OSError as error:
+                raise ConfigError(f"{entry}: {error.strerror}") from error
+    return found
+
+
+def check_config_dir(config_dir: str) -> None:
+    """Refuse a folder with files that have the names of shipped ones, which Hydra would take instead.
+
+    Raises:
+        ConfigError: naming the first such file, or one that is no text.
+    """
+    shadowed = [Path("config.yaml")] if Path(config_dir, "config.yaml").exists() else []
+    for group in sorted(entry.name for entry in resources.files("ganbench.conf").iterdir() if entry.is_dir()):
+        shipped = group_files(group)
+        own = _texts(Path(config_dir, group)) if Path(config_dir, group).is_dir() else {}
+        shadowed += [Path(group, f"{name}.yaml") for name in own if name in shipped]
+    if shadowed:
+        raise ConfigError(
+            f"--config-dir {config_dir}: {shadowed[0]} is the name of a file of ganbench's, which would be "
+            "taken instead; give it another one"
+        )
 
 
 def group_names(group: str) -> list[str]:

@@ -36,6 +36,12 @@ def hydra_message(error: Exception, sweeping: bool = False) -> str:
         message += f". {lines[at]} {', '.join(lines[at + 1 :])}"
         if "hydra/launcher/joblib" in message:
             message += "; it comes with pip install 'ganbench[parallel]'"
+    elif message.startswith("Ambiguous value for argument"):
+        key = message.split("'")[1].partition("=")[0]
+        message += "; add -m to sweep over the values"
+        message += f", or write the list {key}=[A,B] that it is" if "." in key else ""
+    elif message.startswith("Config group override must be"):
+        message += "; give model, loss, dataset, train and eval the name of a file (`ganbench list` has them)"
     elif message.startswith("Multiple values for experiment"):
         message = "+experiment: named twice, and a run has one; compare several with -m +experiment=A,B"
     elif message.startswith("Could not override"):
@@ -69,6 +75,8 @@ def _way_out(message: str, hints: list[str]) -> str:
         known = [
             key for key in _dotted_keys(hydra.compose("config")) if not f"{wanted}.".startswith(f"{key}.")
         ]
+    if wanted.startswith("hydra.launcher."):
+        return " It is a key of hydra/launcher=joblib, which runs several jobs at once; add that"
     close = difflib.get_close_matches(wanted, [*known, *chain(*of_losses.values())], n=1, cutoff=0.75)
     meant = f" Did you mean {close[0]}?" if close else ""
     if hints and (wanted == "experiment" or wanted.startswith(EXTENSIBLE)):

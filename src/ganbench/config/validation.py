@@ -7,12 +7,13 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from ganbench.config.keys import Config, lookup
-from ganbench.config.targets import check_targets
+from ganbench.config.targets import check_targets, require_trusted
 from ganbench.config.values import is_number, typed
-from ganbench.errors import ConfigError
+from ganbench.errors import ConfigError, RunError
 from ganbench.schema import GROUPS, ModelConfig, RecipeConfig, RootConfig
 
 BUDGETS = ("steps", "epochs", "images")
@@ -56,6 +57,23 @@ def validate(config: Config) -> Config:
     _check_budget(checked["train"])
     check_targets(checked)
     return checked
+
+
+def validate_stored(config: Config, where: Path, trust: bool) -> Config:
+    """`validate` for what the file `where` holds, which is refused code of strangers unless it is trusted.
+
+    Raises:
+        ConfigError: as `validate`, and for targets outside of ganbench's own parts and torch.optim.
+        RunError: it is no configuration at all.
+    """
+    try:
+        if not trust:
+            require_trusted(config)
+        return validate(config)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{where}: damaged: {error!r}") from error
 
 
 def _only(values: Mapping[str, Any], schema: type) -> Config:

@@ -23,7 +23,7 @@ from ganbench.runs.layout import (
 )
 from ganbench.runs.lock import RunHeldError, holder, was_held
 from ganbench.runs.log import logged_to
-from ganbench.runs.reading import NewerSchemaError, confined
+from ganbench.runs.reading import NewerSchemaError, confined, load_yaml
 from ganbench.runs.record import RunRecord, find_runs, read_run, read_scores
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "confined",
     "find_runs",
     "holder",
+    "load_yaml",
     "logged_to",
     "read_history",
     "read_run",

@@ -1,0 +1,89 @@
+"""`ganbench train RUN`: a run directory or a config.yaml in the place of overrides."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ganbench import runs
+from ganbench.cli import main
+from ganbench.engine.loop import Training
+
+pytestmark = pytest.mark.usefixtures("cached_data")
+
+SMALL = ["dataset=digits", "train.steps=4", "train.batch_size=4", "eval.enabled=false", "output_root=out"]
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that was begun with force=true and stopped after a step."""
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        stop_in_each_step(patch)
+        assert main(["train", *SMALL, "force=true"]) == 143
+    (path,) = runs.find_runs("out")
+    return path
+
+
+def stop_in_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    advance = Training.advance
+
+    def signalled(training: Training) -> None:
+        advance(training)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Training, "advance", signalled)
+
+
+def test_a_run_is_resumed_by_its_directory(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert runs.read_run(stopped).info["steps_done"] == 1
+    moved = stopped.rename("elsewhere")
+    assert main(["train", str(moved)]) == 0
+    assert "elsewhere/samples/final.png" in capsys.readouterr().out
+    record = runs.read_run(moved)
+    assert (record.status, record.info["steps_done"], record.info["resumed"]) == (runs.COMPLETED, 4, 1)
+
+
+def test_a_signal_is_its_exit_code(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_in_each_step(monkeypatch)
+    assert main(["train", str(stopped)]) == 143
+    assert runs.read_run(stopped).info["steps_done"] == 2
+
+
+def test_a_configuration_is_trained_where_its_name_puts_it(
+    stopped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("new").mkdir()
+    monkeypatch.chdir("new")
+    assert main(["train", f"../{stopped}/config.yaml"]) == 0
+    (path,) = runs.find_runs(".")
+    assert path == stopped and runs.read_run(path).status == runs.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[]", "c.yaml: is no configuration; name a run directory"),
+        ("a: 1", "c.yaml: dataset: must be a group of keys"),
+        ("a: [", "c.yaml: damaged"),
+        (None, "c.yaml: _target_='os.system': a run directory may only name"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(
+    content: str | None, said: str, stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is None:
+        config = runs.read_run(stopped).config
+        config["loss"]["_target_"] = "os.system"
+        content = yaml.safe_dump(config)
+    Path("c.yaml").write_text(content)
+    capsys.readouterr()
+    assert main(["train", "c.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert main(["train", str(stopped), "seed=1"]) == 2
+    assert "unrecognized arguments: seed=1" in capsys.readouterr().err
