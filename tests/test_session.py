@@ -250,6 +250,20 @@ def test_damaged_scores_are_written_anew(
     assert steps == [(record["when"], record["step"]) for record in whole]
 
 
+def test_scores_of_a_newer_ganbench_are_not_touched(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configure("loss=bce", "eval.every=1", "eval.training_num_samples=40", *SMALL_EVAL)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunScorer, "at_the_end", interrupt)
+        with pytest.raises(Interrupted):
+            train_run(config)
+    file = run_path(config) / "scores.json"
+    newer = json.dumps([{**record, "schema": 99} for record in json.loads(file.read_text())])
+    file.write_text(newer)
+    outcome = train_run(config)
+    assert outcome.status == runs.FAILED and "written by a newer ganbench" in str(outcome.reason)
+    assert file.read_text() == newer
+
+
 def interrupt(*arguments: Any) -> None:
     raise Interrupted(signal.SIGTERM)
 

@@ -40,8 +40,8 @@ examples:
 def main(argv: list[str] | None = None) -> int:
     """Run one sub-command; its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if hasattr(sys.stdout, "reconfigure"):  # a letter that the terminal lacks becomes a question mark
-        sys.stdout.reconfigure(errors="replace")
+    if getattr(sys.stdout, "errors", "") == "strict" and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a letter that the terminal lacks is no reason to end
     debug = "--debug" in arguments
     try:
         try:

@@ -18,7 +18,7 @@ from ganbench.generator import exported_step, load_generator, pack
 from ganbench.metrics.evaluation import Evaluator, Origin, fid_of
 from ganbench.metrics.memorisation import closest_pairs
 from ganbench.metrics.protocol import EvalSettings
-from ganbench.runs import GENERATOR, RunDirectory, read_scores
+from ganbench.runs import GENERATOR, NewerSchemaError, RunDirectory, read_scores
 
 NEIGHBOUR_PAIRS = 16
 NEIGHBOUR_SAMPLES = 1000
@@ -48,6 +48,8 @@ class RunScorer:
         """
         try:
             read_scores(run.path)
+        except NewerSchemaError:
+            raise
         except RunError as error:
             log.warning("%s; written anew, without what `ganbench evaluate` may have added", error)
             run.write_scores(training.scores)

@@ -86,4 +86,9 @@ def test_what_cannot_be_trained_is_one_line(
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert main(["train", str(stopped), "seed=1"]) == 2
-    assert "unrecognized arguments: seed=1" in capsys.readouterr().err
+    assert "train: seed=1 beside out/" in capsys.readouterr().err
+
+
+def test_options_stand_where_they_like(stopped: Path) -> None:
+    assert main(["train", "--trust", "--config-dir", ".", str(stopped)]) == 0
+    assert runs.read_run(stopped).status == runs.COMPLETED

@@ -316,12 +316,13 @@ def test_what_a_path_leads_to_is_left_alone(elsewhere: Path) -> None:
             ["--config-dir", "run", "loss=bce"],
             "--config-dir run: config.yaml is the name of a file of ganbench",
         ),
-        (["--config-dir", "bytes", "loss=bce"], "bytes/loss/mine.yaml: is no text in UTF-8"),
+        (["--config-dir", "bytes", "loss=mine"], "bytes/loss/mine.yaml: is no text in UTF-8"),
         (["hydra.job.chdir=true"], "hydra.job.chdir=true: runs have folders of their own"),
         (["loss=bce,lsgan"], "add -m to sweep over the values"),
         (["train.sample_labels=1,2"], "or write the list train.sample_labels=[A,B] that it is"),
         (["loss=[bce,lsgan]"], "loss=[bce,lsgan]: must be one name; sweep over several by -m loss=A,B"),
-        (["loss=null"], "give model, loss, dataset, train and eval the name of a file"),
+        (["loss=null"], "give a group the name of one of its files"),
+        (["outputs/typo"], "'outputs/typo': neither KEY=VALUE nor, as it stands, a run directory"),
         (["hydra.launcher.n_jobs=2"], "It is a key of hydra/launcher=joblib"),
     ],
     ids=str,
@@ -342,6 +343,26 @@ def test_what_hydra_would_take_otherwise_is_one_line(
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not Path("out").exists()
+
+
+def test_files_that_are_not_chosen_stop_nothing(elsewhere: Path) -> None:
+    Path("cfg/loss").mkdir(parents=True)
+    Path("cfg/loss/._mine.yaml").write_bytes(b"\xff")
+    Path("cfg/loss/.#mine.yaml").symlink_to("nowhere")
+    Path("cfg/loss/other.yaml").write_bytes(b"\xff")
+    assert train("--config-dir=cfg", "loss=bce") == 0
+
+
+def test_a_long_first_override_is_no_path(elsewhere: Path) -> None:
+    seeds = ",".join(map(str, range(200)))
+    assert main(["train", f"train.sample_labels=[{seeds}]", *SMALL]) == 2
+
+
+def test_a_folder_of_ones_choice_may_stand_in_a_file(elsewhere: Path) -> None:
+    Path("cfg/experiment").mkdir(parents=True)
+    Path("cfg/experiment/chosen.yaml").write_text("# @package _global_\nhydra: {run: {dir: chosen}}\n")
+    assert train("--config-dir=cfg", "+experiment=chosen") == 0
+    assert find_runs("chosen") == [Path("chosen")] and not Path("out").exists()
 
 
 def test_a_run_may_be_put_where_one_is(elsewhere: Path) -> None:

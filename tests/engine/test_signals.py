@@ -18,7 +18,8 @@ from ganbench.engine.signals import CAUGHT, ECHO_SECONDS, Interrupted, Relay
 def test_a_relay_passes_a_signal_on_to_a_launchers_processes(
     monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    worker = subprocess.Popen(["sleep", "60"])
+    # What was started in the background ignores SIGINT, and so do its children.
+    worker = subprocess.Popen(["sleep", "60"], preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     monkeypatch.setattr(multiprocessing, "active_children", lambda: [worker])
     with Relay() as relay:
         os.kill(os.getpid(), number)
@@ -32,6 +33,8 @@ def test_a_relay_waits_through_the_echo_but_not_for_a_second(monkeypatch: pytest
     before = signal.getsignal(signal.SIGINT)
     with Relay() as relay:
         os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.setattr(multiprocessing, "active_children", list)  # and it has ended since
         os.kill(os.getpid(), signal.SIGTERM)
         assert relay.received == signal.SIGINT
         time.sleep(ECHO_SECONDS)

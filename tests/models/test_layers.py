@@ -155,7 +155,7 @@ def test_dropout_passes_everything(p: float, training: bool) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("p", [-0.1, 0.001, 0.999, 1.0, 2.0])
+@pytest.mark.parametrize("p", [-0.1, 0.001, 1 / 512, 0.999, 1.0, 2.0])
 def test_dropout_refuses_impossible_rates(p: float) -> None:
     with pytest.raises(ValueError, match=r"dropout=.*0 or lie between 0\.0020 and 0\.9961"):
         Dropout(p)

@@ -11,13 +11,14 @@ from ganbench.errors import UserError
 class Parser(argparse.ArgumentParser):
     """argparse that takes no abbreviations and reports bad usage the way every command does."""
 
-    def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
+    def __init__(self, prog: str, description: str, epilog: str | None = None, add_help: bool = True) -> None:
         super().__init__(
             prog,
             description=description,
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
+            add_help=add_help,
         )
 
     def error(self, message: str) -> NoReturn:

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ganbench import runs
-from ganbench.config import check_config_dir, finalise, hydra_message, run_name
+from ganbench.config import finalise, hydra_message, require_own_names, require_texts, run_name
 from ganbench.errors import ConfigError, UserError, fail
 from ganbench.quick import no_garbage
 
@@ -52,11 +52,10 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: refused before training.
     """
+    from ganbench.commands import again
     from ganbench.engine.signals import Interrupted, Relay
 
-    if argv and not argv[0].startswith("-") and Path(argv[0]).exists():
-        from ganbench.commands import again
-
+    if again.is_meant(argv):
         return again.main(argv)
     _state.clear()
     _state["main"] = True
@@ -67,7 +66,7 @@ def main(argv: list[str]) -> int:
             "change that by KEY=VALUE, add files of your own by --config-dir"
         )
     if arguments.config_dir:
-        check_config_dir(arguments.config_dir)
+        require_own_names(arguments.config_dir)
         add_import_path(arguments.config_dir)
     # Else Hydra prints errors its own way and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -88,6 +87,8 @@ def main(argv: list[str]) -> int:
         fail(str(Interrupted(relay.received)))
         return 128 + relay.received
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError) and arguments.config_dir:
+            require_texts(arguments.config_dir)  # it names the file
         raise ConfigError(hydra_message(error, sweeping=arguments.multirun)) from error
     except OSError as error:
         if error.filename is None:  # stdout's
@@ -241,7 +242,7 @@ def _train(config: dict[str, Any], composed: DictConfig, settings: Any) -> Any:
         raise ConfigError("hydra.run.dir=???: names no folder; give one, or leave the key out")
     chosen = Path(settings.run.dir)
     asked = any(text.lstrip("+").startswith("hydra.run.dir=") for text in settings.overrides.hydra)
-    single = settings.mode == RunMode.RUN and asked
+    single = settings.mode == RunMode.RUN and (asked or chosen != Path("."))
     if single and str(chosen).startswith("~"):
         raise ConfigError(f"hydra.run.dir={chosen}: a ~ that no shell has expanded; write the whole path")
     if settings.job.chdir:

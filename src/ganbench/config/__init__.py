@@ -6,7 +6,14 @@ import from the package; what a module does not share stays its own.
 """
 
 from ganbench.config.composition import compose, finalise, to_yaml
-from ganbench.config.groups import check_config_dir, group_files, group_names, load_group, purpose
+from ganbench.config.groups import (
+    group_files,
+    group_names,
+    load_group,
+    purpose,
+    require_own_names,
+    require_texts,
+)
 from ganbench.config.keys import Config, lookup, without
 from ganbench.config.messages import hydra_message
 from ganbench.config.naming import HOUSEKEEPING, identity, run_name
@@ -28,7 +35,6 @@ __all__ = [
     "NORM_CHOICES",
     "RECIPE_KEYS",
     "Config",
-    "check_config_dir",
     "compose",
     "converted",
     "finalise",
@@ -41,6 +47,8 @@ __all__ = [
     "lookup",
     "loss_parameters",
     "purpose",
+    "require_own_names",
+    "require_texts",
     "require_trusted",
     "resolve_target",
     "run_name",

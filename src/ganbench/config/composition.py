@@ -12,6 +12,7 @@ from dataclasses import fields
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from ganbench.config.groups import group_files
 from ganbench.config.keys import Config
@@ -49,7 +50,7 @@ def compose(overrides: Iterable[str] = (), config_dir: str | None = None) -> Con
     try:
         with hydra.initialize_config_module("ganbench.conf", version_base="1.3"):
             composed = hydra.compose("config", chosen)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(hydra_message(error)) from error
     return finalise(composed, chosen)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,39 +26,58 @@ def group_files(group: str, config_dir: str | None = None) -> dict[str, str]:
     return {**(_texts(own) if own and own.is_dir() else {}), **shipped}
 
 
-def _texts(folder: Traversable, prefix: str = "") -> dict[str, str]:
+def _texts(folder: Traversable) -> dict[str, str]:
     found: dict[str, str] = {}
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.is_dir():
-            found |= _texts(entry, f"{prefix}{entry.name}/")
-        elif entry.name.endswith(".yaml"):
-            try:
-                found[prefix + entry.name.removesuffix(".yaml")] = entry.read_text(encoding="utf-8")
-            except UnicodeDecodeError as error:
-                raise ConfigError(
-                    f"{entry}: is no text in UTF-8 ({error.reason}); save it as such"
-                ) from error
-            except OSError as error:
-                raise ConfigError(f"{entry}: {error.strerror}") from error
+    for name, entry in _files(folder):
+        try:
+            found[name] = entry.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{entry}: is no text in UTF-8 ({error.reason}); save it as such") from error
+        except OSError as error:
+            raise ConfigError(f"{entry}: {error.strerror}") from error
     return found
 
 
-def check_config_dir(config_dir: str) -> None:
+def _files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
+    """The YAML files at and below a folder, by what a choice calls them; those of editors are hidden."""
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _files(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith(".yaml") and not entry.name.startswith("."):
+            yield prefix + entry.name.removesuffix(".yaml"), entry
+
+
+def require_own_names(config_dir: str) -> None:
     """Refuse a folder with files that have the names of shipped ones, which Hydra would take instead.
 
     Raises:
-        ConfigError: naming the first such file, or one that is no text.
+        ConfigError: naming the first such file.
     """
     shadowed = [Path("config.yaml")] if Path(config_dir, "config.yaml").exists() else []
-    for group in sorted(entry.name for entry in resources.files("ganbench.conf").iterdir() if entry.is_dir()):
-        shipped = group_files(group)
-        own = _texts(Path(config_dir, group)) if Path(config_dir, group).is_dir() else {}
-        shadowed += [Path(group, f"{name}.yaml") for name in own if name in shipped]
+    for group, own in _own_groups(config_dir):
+        shipped = dict(_files(resources.files("ganbench.conf") / group))
+        shadowed += [Path(group, f"{name}.yaml") for name, _ in _files(own) if name in shipped]
     if shadowed:
         raise ConfigError(
             f"--config-dir {config_dir}: {shadowed[0]} is the name of a file of ganbench's, which would be "
             "taken instead; give it another one"
         )
+
+
+def require_texts(config_dir: str) -> None:
+    """Find what cannot be read in a folder of configs.
+
+    Raises:
+        ConfigError: naming the first file that is no text.
+    """
+    for _, own in _own_groups(config_dir):
+        _texts(own)
+
+
+def _own_groups(config_dir: str) -> list[tuple[str, Path]]:
+    """The folders in `config_dir` that are config groups of ours."""
+    groups = sorted(entry.name for entry in resources.files("ganbench.conf").iterdir() if entry.is_dir())
+    return [(group, Path(config_dir, group)) for group in groups if Path(config_dir, group).is_dir()]
 
 
 def group_names(group: str) -> list[str]:

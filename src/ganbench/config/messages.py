@@ -13,6 +13,9 @@ from ganbench.config.groups import group_files, group_names
 EXTENSIBLE = ("model.", "loss.")
 """Where keys may be added: they are arguments of the classes named there."""
 
+JOBLIB = ("n_jobs", "backend", "prefer", "pre_dispatch", "batch_size", "verbose", "timeout")
+"""Keys of the launcher that runs several jobs at once."""
+
 
 def hydra_message(error: Exception, sweeping: bool = False) -> str:
     """Hydra's message without its search path, and a suggestion for an unknown key.
@@ -21,7 +24,11 @@ def hydra_message(error: Exception, sweeping: bool = False) -> str:
     """
     if isinstance(error, OverrideParseException):
         key, equals, value = str(error.override).partition("=")
-        written = f"""'{key}="{value}"'""" if equals else """'KEY="VALUE"'"""
+        if not equals:
+            return (
+                f"{error.override!r}: neither KEY=VALUE nor, as it stands, a run directory or a config.yaml"
+            )
+        written = f"""'{key}="{value}"'"""
         return (
             f"{error.override!r}: cannot be read as KEY=VALUE; a value with other letters than Hydra "
             f"knows is quoted twice, for the shell and for Hydra: {written}"
@@ -41,7 +48,7 @@ def hydra_message(error: Exception, sweeping: bool = False) -> str:
         message += "; add -m to sweep over the values"
         message += f", or write the list {key}=[A,B] that it is" if "." in key else ""
     elif message.startswith("Config group override must be"):
-        message += "; give model, loss, dataset, train and eval the name of a file (`ganbench list` has them)"
+        message += "; give a group the name of one of its files (`ganbench list` has those of ganbench)"
     elif message.startswith("Multiple values for experiment"):
         message = "+experiment: named twice, and a run has one; compare several with -m +experiment=A,B"
     elif message.startswith("Could not override"):
@@ -64,6 +71,8 @@ def _experiments(wanted: str) -> str:
 def _way_out(message: str, hints: list[str]) -> str:
     """The recipes that have the key, or the key that was meant, or Hydra's hint to add one with +."""
     wanted = message.split("'")[1] if "'" in message else ""
+    if wanted.removeprefix("hydra.launcher.") in JOBLIB:
+        return " It is a key of hydra/launcher=joblib, which runs several jobs at once; add that"
     of_losses = _loss_keys()
     if owners := [name for name, keys in of_losses.items() if wanted in keys]:
         # A key of the optimiser may fit another optimiser, too; one of the loss fits no other loss.
@@ -75,8 +84,6 @@ def _way_out(message: str, hints: list[str]) -> str:
         known = [
             key for key in _dotted_keys(hydra.compose("config")) if not f"{wanted}.".startswith(f"{key}.")
         ]
-    if wanted.startswith("hydra.launcher."):
-        return " It is a key of hydra/launcher=joblib, which runs several jobs at once; add that"
     close = difflib.get_close_matches(wanted, [*known, *chain(*of_losses.values())], n=1, cutoff=0.75)
     meant = f" Did you mean {close[0]}?" if close else ""
     if hints and (wanted == "experiment" or wanted.startswith(EXTENSIBLE)):

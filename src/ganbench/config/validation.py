@@ -174,7 +174,8 @@ def _check_ranges(config: Config) -> None:
     for key in _POSITIVE:
         value = lookup(config, key)
         if value is not None and not (is_number(value) and 0 < value < math.inf):
-            raise ConfigError(f"{key}={value}: must be a positive, finite number")
+            written = f" (YAML takes {value} for text; write 2.0e-4)" if isinstance(value, str) else ""
+            raise ConfigError(f"{key}={value}: must be a positive, finite number{written}")
     for key, choices in _ONE_OF.items():
         if lookup(config, key) not in choices:
             raise ConfigError(f"{key}={lookup(config, key)}: must be one of {', '.join(choices)}")

@@ -71,13 +71,17 @@ class Relay:
         return self._first.signum
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        workers = multiprocessing.active_children()
-        if self._first.echo_is_over() or not workers:
+        if self._first.echo_is_over():
             raise Interrupted(signum)
-        if self._first.note(signum):
-            for worker in workers:
-                if worker.pid is not None:
-                    os.kill(worker.pid, signum)
+        if self._first.signum is not None:
+            return
+        workers = multiprocessing.active_children()
+        if not workers:
+            raise Interrupted(signum)
+        self._first.note(signum)
+        for worker in workers:
+            if worker.pid is not None:
+                os.kill(worker.pid, signum)
 
 
 class StopSignals:

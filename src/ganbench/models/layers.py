@@ -122,7 +122,7 @@ class Dropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         least, most = 1 / 512, 255 / 256
-        if p != 0 and not least <= p <= most:
+        if p != 0 and not least < p <= most:
             raise ValueError(f"dropout={p}: must be 0 or lie between {least:.4f} and {most:.4f}")
         self.dropped = round(p * 256)
 

@@ -41,7 +41,7 @@ def _compare_positions(table: Table) -> None:
     found = [finite(pick.record.get(key)) for row in table.rows for pick in row.picks.values()]
     positions = [position for position in found if position is not None]
     if positions and min(positions) < 0.9 * table.at.limit:
-        shown = "{:.3g}".format if table.at.axis == "seconds" else count
+        shown = "{:.3g}".format if max(positions) < 100 else count
         ends = dict.fromkeys([shown(min(positions)), shown(max(positions))])
         table.notes.append(
             f"the scores were taken at {' to '.join(ends)} {table.at.axis}, the last ones at or before "
