@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -47,9 +48,9 @@ def start() -> Iterator[Start]:
 
     yield begin
     for process in begun:
-        if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
 
 
 def test_each_has_its_share_of_the_cores(start: Start) -> None:
@@ -93,6 +94,28 @@ def test_a_signal_stops_all_of_them_in_good_order(
     assert [(info["status"], info["reason"]) for info in begun] == [
         (runs.INTERRUPTED, f"stopped by {signal.Signals(number).name}")
     ] * 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+def test_processes_of_a_killed_sweep_finish_their_run_and_end(start: Start) -> None:
+    process = start("seed=0,1,2", "train.steps=60")
+    wait_until(lambda: len(list(Path("outputs").rglob("step_0.png"))) == 2, process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 120
+    while any(is_at_work(child) for child in children):
+        assert time.monotonic() < deadline, "they wait for somebody to take their results"
+        time.sleep(0.1)
+    # The third was not begun.
+    assert [runs.read_run(path).status for path in runs.find_runs(Path("outputs"))] == [runs.COMPLETED] * 2
+
+
+def is_at_work(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
 
 
 def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -228,6 +229,16 @@ def _job(composed: DictConfig) -> None:
     if sweeping:
         target = Path(os.environ[SWEEP]) / f"{RESULT}{settings.job.num}.json"
         runs.atomic_write_text(target, json.dumps(result))
+        if "main" not in _state:
+            _end_if_orphaned()
+
+
+def _end_if_orphaned() -> None:
+    """End a launcher's process whose sweep was killed: it would wait for ever to hand its result over."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid != os.getppid():
+        sys.stdout.flush()
+        os._exit(1)
 
 
 def _train(config: dict[str, Any], composed: DictConfig, settings: Any) -> Any:
