@@ -15,15 +15,12 @@ from ganbench.config import Config, validate_stored
 from ganbench.errors import RunError, UserError
 
 
-def is_meant(argv: list[str]) -> bool:
-    """Whether something that exists is named in the place of overrides, and no option of Hydra's."""
-    arguments, others = _parsed(argv)
-    hydras = any(text.startswith("-") for text in others)
-    return arguments.run is not None and not hydras and os.path.exists(arguments.run)
+def asked_for(argv: list[str]) -> argparse.Namespace | None:
+    """The options where something that exists is named instead of overrides; None with any of Hydra's.
 
-
-def _parsed(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The options and RUN, and what is none of them."""
+    Raises:
+        UserError: overrides stand beside it.
+    """
     # Help is Hydra's, which has more to say.
     parser = Parser(
         "ganbench train", description="Resume a run, or train what a config.yaml says.", add_help=False
@@ -31,23 +28,26 @@ def _parsed(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run directory, or a config.yaml")
     parser.add_argument("--trust", action="store_true", help="import whatever code the config.yaml names")
     parser.add_argument("--config-dir", "-cd", metavar="DIR", help="folder of that code")
-    return parser.parse_known_args(argv)
-
-
-def main(argv: list[str]) -> int:
-    """Resume the run in a directory, or train a config.yaml to where it names its run; exit codes as train's.
-
-    Raises:
-        UserError: bad usage, or nothing there that can be trained.
-    """
-    from ganbench.engine.signals import Interrupted
-    from ganbench.session import train_run
-
-    arguments, others = _parsed(argv)
+    arguments, others = parser.parse_known_args(argv)
+    hydras = any(text.startswith("-") for text in others)
+    if arguments.run is None or hydras or not os.path.exists(arguments.run):
+        return None
     if others:
         raise UserError(
             f"train: {others[0]} beside {arguments.run}: change a copy of its config.yaml and train that"
         )
+    return arguments
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Resume the run in a directory, or train a config.yaml to where it names its run; exit codes as train's.
+
+    Raises:
+        UserError: nothing is there that can be trained.
+    """
+    from ganbench.engine.signals import Interrupted
+    from ganbench.session import train_run
+
     if arguments.config_dir:
         add_import_path(arguments.config_dir)
     path = Path(arguments.run)

@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,19 +57,11 @@ def main(argv: list[str]) -> int:
     from ganbench.commands import again
     from ganbench.engine.signals import Interrupted, Relay
 
-    if again.is_meant(argv):
-        return again.main(argv)
+    if run := again.asked_for(argv):
+        return again.main(run)
     _state.clear()
     _state["main"] = True
     arguments = _parsed(argv)
-    if arguments.config_name or arguments.config_path:
-        raise UserError(
-            "train: --config-name and --config-path: all begins with ganbench's own configuration; "
-            "change that by KEY=VALUE, add files of your own by --config-dir"
-        )
-    if arguments.config_dir:
-        require_own_names(arguments.config_dir)
-        add_import_path(arguments.config_dir)
     # Else Hydra prints errors its own way and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # argparse takes the overrides in one piece only, and before options whose value may be missing.
@@ -77,7 +70,7 @@ def main(argv: list[str]) -> int:
     app = hydra.main(version_base="1.3", config_path="pkg://ganbench.conf", config_name="config")
     relay = Relay()
     try:
-        with relay:
+        with relay, _in_our_words(arguments):
             app(_job)()
     except Interrupted as error:
         return 128 + error.signum
@@ -87,6 +80,20 @@ def main(argv: list[str]) -> int:
         # It ended workers that had not come as far as to end in good order.
         fail(str(Interrupted(relay.received)))
         return 128 + relay.received
+    finally:
+        _discard_made()
+    if "error" in _state:
+        raise _state["error"]
+    if relay.received is not None:
+        return 128 + relay.received
+    return int(_state.get("code", 0))
+
+
+@contextlib.contextmanager
+def _in_our_words(arguments: argparse.Namespace) -> Iterator[None]:
+    """A block in which what Hydra raises becomes a UserError of one line."""
+    try:
+        yield
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         if isinstance(error, UnicodeDecodeError) and arguments.config_dir:
             require_texts(arguments.config_dir)  # it names the file
@@ -101,13 +108,6 @@ def main(argv: list[str]) -> int:
                 "hydra.sweep.dir=FOLDER"
             )
         raise UserError(f"{error.filename}: {error.strerror}{way_out}") from error
-    finally:
-        _discard_made()
-    if "error" in _state:
-        raise _state["error"]
-    if relay.received is not None:
-        return 128 + relay.received
-    return int(_state.get("code", 0))
 
 
 class SweepSummary(Callback):
@@ -280,8 +280,11 @@ def _summary(job: dict[str, Any]) -> list[str]:
 def _parsed(argv: list[str]) -> argparse.Namespace:
     """The options as Hydra reads them, and as `overrides` what is neither one nor its value.
 
+    The modules of a ``--config-dir`` can be imported then.
+
     Raises:
-        UserError: an option is unknown, in one line, where Hydra would print its whole usage.
+        UserError: an option is unknown, in one line, where Hydra would print its whole usage; or with it
+            something else would be trained than it says.
     """
 
     def refuse(message: str) -> NoReturn:
@@ -289,7 +292,16 @@ def _parsed(argv: list[str]) -> argparse.Namespace:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    return parser.parse_intermixed_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.config_name or arguments.config_path:
+        raise UserError(
+            "train: --config-name and --config-path: all begins with ganbench's own configuration; "
+            "change that by KEY=VALUE, add files of your own by --config-dir"
+        )
+    if arguments.config_dir:
+        require_own_names(arguments.config_dir)
+        add_import_path(arguments.config_dir)
+    return arguments
 
 
 def add_import_path(config_dir: str) -> None:

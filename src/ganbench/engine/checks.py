@@ -124,7 +124,7 @@ def _check_penalty(loss: Loss, discriminator: nn.Module, config: Config) -> None
     """
     try:
         value = _penalty_of(loss, discriminator, config, 2)
-    except Exception:
+    except Exception:  # whatever it was, it is told if it comes again of a whole batch
         smallest = _smallest_batch(config)
         try:
             value = _penalty_of(loss, discriminator, config, smallest)
