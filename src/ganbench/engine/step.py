@@ -88,8 +88,14 @@ class Step:
         """
         torch.compiler.reset()  # what earlier runs of the process compiled counts towards torch's limit
         for name in COMPILED:
-            # Its own random numbers would be others than those of eager steps.
-            compiled = torch.compile(getattr(self, name), dynamic=False, options={"fallback_random": True})
+            compiled = torch.compile(
+                getattr(self, name),
+                dynamic=False,
+                # A penalty is differentiated twice: of one compiled in parts torch 2.6 silently loses gradients.
+                fullgraph=name == "_penalty",
+                # Its own random numbers would be others than those of eager steps.
+                options={"fallback_random": True},
+            )
             setattr(self, name, compiled)
         if not self.loss.has_penalty:
             self._run_eagerly("_penalty")
