@@ -63,13 +63,7 @@ RECIPES = {
         erase=0.1,
     ),
     "digits": Recipe(
-        epochs=60,
-        batch_size=64,
-        learning_rate=0.05,
-        held_out=0.1,
-        degrees=10,
-        zoom=0.1,
-        shear=0.15,
+        epochs=60, batch_size=64, learning_rate=0.05, held_out=0.1, degrees=10, zoom=0.1, shear=0.15
     ),
 }
 

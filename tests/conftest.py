@@ -108,10 +108,7 @@ def configure(tmp_path: Path) -> Iterator[Configure]:
         if named & {"train.epochs", "train.images"}:
             named.add("train.steps")
         small = tuple(text for text in SMALL if text.partition("=")[0] not in named)
-        return {
-            **copy.deepcopy(composed((*small, *overrides))),
-            "output_root": str(outputs),
-        }
+        return {**copy.deepcopy(composed((*small, *overrides))), "output_root": str(outputs)}
 
     yield make
     # Checkpoints are large, and pytest keeps its folders.

@@ -29,19 +29,12 @@ def git_state() -> dict[str, Any] | None:
     def git(*arguments: str) -> str:
         """What git prints; raises where it fails or is absent."""
         return subprocess.run(
-            ["git", "-C", str(source), *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=5,
+            ["git", "-C", str(source), *arguments], capture_output=True, text=True, check=True, timeout=5
         ).stdout.strip()
 
     try:
         # An installed package may lie inside somebody else's repository: then it is not tracked there.
         git("ls-files", "--error-unmatch", __file__)
-        return {
-            "commit": git("rev-parse", "HEAD"),
-            "dirty": bool(git("status", "--porcelain", ".")),
-        }
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "."))}
     except (OSError, subprocess.SubprocessError):
         return None

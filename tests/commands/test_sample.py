@@ -134,10 +134,7 @@ def test_best_weights(run_of, here):
 def test_file_names_of_a_conditional_model_tell_the_class(run_of, here):
     run = run_of("model=cgan")
     assert main(["sample", str(run), "--format", "png-folder", "--count", "2", "--out", "x"]) == 0
-    assert sorted(path.name for path in (here / "x").iterdir()) == [
-        "000000_class0.png",
-        "000001_class1.png",
-    ]
+    assert sorted(path.name for path in (here / "x").iterdir()) == ["000000_class0.png", "000001_class1.png"]
 
 
 @pytest.mark.parametrize(

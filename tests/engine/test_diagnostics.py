@@ -18,12 +18,7 @@ from ganbench import runs
 from ganbench.data import Dataset
 from ganbench.engine import diagnostics
 from ganbench.engine.diagnostics import LAST_RESORT, Diagnostics, advice
-from ganbench.engine.failures import (
-    FAILURES,
-    Collapse,
-    Failure,
-    Finding,
-)
+from ganbench.engine.failures import FAILURES, Collapse, Failure, Finding
 from ganbench.engine.loop import Training
 from ganbench.engine.signals import Interrupted
 from ganbench.engine.step import Step
@@ -138,12 +133,7 @@ def test_in_pieces_or_at_once_is_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     """Resuming replays the whole history and all scores in one piece."""
     rows = history(4000, 50)
     records = [
-        {
-            "step": step,
-            "protocol": {},
-            "values": {},
-            "per_class": {"histogram": [1.0, 0.0]},
-        }
+        {"step": step, "protocol": {}, "values": {}, "per_class": {"histogram": [1.0, 0.0]}}
         for step in (500, 1000, 2200, 3000)
     ]
     monkeypatch.setattr(diagnostics, "FAILURES", (Collapse(long=2100, few_classes=0.5), *FAILURES[1:]))

@@ -11,14 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d
 
 from ganbench.engine.gan import GAN
-from ganbench.models.layers import (
-    Dropout,
-    Flatten,
-    LayerNorm,
-    Project,
-    layer_widths,
-    normalised,
-)
+from ganbench.models.layers import Dropout, Flatten, LayerNorm, Project, layer_widths, normalised
 
 
 def test_a_model_says_how_many_widths_it_takes() -> None:

@@ -61,10 +61,7 @@ def test_pinned_sums() -> None:
 @pytest.mark.parametrize("model, norm", CRITICS)
 def test_parameter_counts(model: str, norm: str, gan_of: Callable[..., GAN]) -> None:
     gan = gan_of(f"model={model}", f"loss.critic_norm={norm}")
-    assert gan.parameter_counts() == {
-        "generator": GENERATORS[model],
-        "discriminator": CRITICS[model, norm],
-    }
+    assert gan.parameter_counts() == {"generator": GENERATORS[model], "discriminator": CRITICS[model, norm]}
     assert norms_of(gan.discriminator) == ({norm} - {"none"})
 
 

@@ -58,51 +58,27 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     add = made.add_argument
-    add(
-        "roots",
-        nargs="*",
-        metavar="ROOT",
-        help="folders that hold run directories (default: outputs)",
-    )
+    add("roots", nargs="*", metavar="ROOT", help="folders that hold run directories (default: outputs)")
     add(
         "--by",
         default="fid",
         metavar="COLUMN",
         help="sort by this column, and test it with --test (default: fid)",
     )
-    add(
-        "--where",
-        action="append",
-        default=[],
-        metavar="KEY=A,B",
-        help="only these runs; may be repeated",
-    )
-    add(
-        "--stat",
-        choices=("median", "mean"),
-        default="median",
-        help="median [quartiles] or mean ± std",
-    )
+    add("--where", action="append", default=[], metavar="KEY=A,B", help="only these runs; may be repeated")
+    add("--stat", choices=("median", "mean"), default="median", help="median [quartiles] or mean ± std")
     add("--weights", choices=("last", "best", "ema"), default="last", help="score of which weights")
     add("--extractor", metavar="NAME", help="judge, judge_b, inception, or all")
     add("--split", choices=("test", "train"), help="only scores against this reference split")
     add("--at", metavar="AXIS=N", help="equal budget: images=N, seconds=S or steps=N of training")
-    add(
-        "--test",
-        action="store_true",
-        help="say which recipe is better, with intervals and p-values",
-    )
+    add("--test", action="store_true", help="say which recipe is better, with intervals and p-values")
     add(
         "--baseline",
         metavar="ROW",
         help="test against this row only: its label, or key=value (implies --test)",
     )
     add("--unpaired", action="store_true", help="do not pair the runs by seed in --test")
-    add(
-        "--published",
-        action="store_true",
-        help="add figures from the literature, apart and never ranked",
-    )
+    add("--published", action="store_true", help="add figures from the literature, apart and never ranked")
     add("--format", choices=FORMATS, default="table", help="what to print (default: table)")
     add("--out", metavar="DIR", help="write every format and the figures there")
     return made

@@ -66,11 +66,7 @@ def main(argv: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The flags."""
-    made = Parser(
-        prog="ganbench sample",
-        description="Images from a trained generator.",
-        epilog=EPILOG,
-    )
+    made = Parser(prog="ganbench sample", description="Images from a trained generator.", epilog=EPILOG)
     add = made.add_argument
     add("run", metavar="RUN", help="run directory")
     add("--class", type=int, dest="label", metavar="C", help="only this class (conditional models)")

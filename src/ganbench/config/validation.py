@@ -47,10 +47,7 @@ def validate(config: Config) -> Config:
     checked: Config = typed(RootConfig, root, "", known=groups)
     for group, schema in GROUPS.items():
         checked[group] = typed(schema, config[group], group)
-    checked["model"] = {
-        **config["model"],
-        **typed(ModelConfig, _only(config["model"], ModelConfig), "model"),
-    }
+    checked["model"] = {**config["model"], **typed(ModelConfig, _only(config["model"], ModelConfig), "model")}
     loss = config["loss"]
     checked["loss"] = {**loss, **typed(RecipeConfig, _only(loss, RecipeConfig), "loss")}
     _check_ranges(checked)

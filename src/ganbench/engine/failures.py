@@ -149,11 +149,7 @@ class VanishingGradients(Failure):
     """The generator's gradient falls to a sliver of what it was at the start and stays there."""
 
     name = "vanishing_gradients"
-    fixes = (
-        "loss=bce (non-saturating) in place of a saturating loss",
-        "loss.n_critic=1",
-        RATES,
-    )
+    fixes = ("loss=bce (non-saturating) in place of a saturating loss", "loss.n_critic=1", RATES)
 
     lasting: int = 500
     fraction: float = 0.05
@@ -189,10 +185,7 @@ class Oscillation(Failure):
     """The logit gap swings: discriminator and generator overtake each other again and again."""
 
     name = "oscillation"
-    fixes = (
-        "a lower loss.d_lr and loss.g_lr",
-        "less momentum, for Adam 'loss.optimizer.betas=[0.5,0.999]'",
-    )
+    fixes = ("a lower loss.d_lr and loss.g_lr", "less momentum, for Adam 'loss.optimizer.betas=[0.5,0.999]'")
 
     lasting: int = 1000
     swing: float = 0.5

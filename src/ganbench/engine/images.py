@@ -17,9 +17,7 @@ def grid(images: Tensor, columns: int) -> Tensor:
     rows = -(-count // columns)
     cell_height, cell_width = height + PADDING, width + PADDING
     sheet = torch.full(
-        (channels, rows * cell_height + PADDING, columns * cell_width + PADDING),
-        255,
-        dtype=torch.uint8,
+        (channels, rows * cell_height + PADDING, columns * cell_width + PADDING), 255, dtype=torch.uint8
     )
     for index, image in enumerate(images.cpu()):
         top = index // columns * cell_height + PADDING

@@ -97,10 +97,7 @@ class StopSignals:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _restore(self._before)
         if error is None:  # one that came while the run ended otherwise: a sweep must not go on

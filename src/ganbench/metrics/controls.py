@@ -40,11 +40,7 @@ def control_sets(dataset: Dataset, count: int, seed: int) -> dict[str, Split]:
 
 
 def score_controls(
-    dataset: Dataset,
-    extractor: Extractor,
-    settings: EvalSettings,
-    reference: Reference,
-    train: Reference,
+    dataset: Dataset, extractor: Extractor, settings: EvalSettings, reference: Reference, train: Reference
 ) -> dict[str, Scores]:
     """Scores of every control set, each scored as a conditional generator's images would be."""
     return {

@@ -90,10 +90,7 @@ def require_channels(name: str, taken: tuple[int, ...], found: int) -> None:
 
 
 def load_extractor(
-    name: str,
-    dataset: str,
-    device: str | torch.device = "cpu",
-    inception_weights: str | None = None,
+    name: str, dataset: str, device: str | torch.device = "cpu", inception_weights: str | None = None
 ) -> Extractor:
     """The extractor that ``eval.extractor`` names: judge, judge_b or inception.
 

@@ -52,9 +52,7 @@ class InceptionExtractor:
         buffer.seek(0)
         try:
             network = FeatureExtractorInceptionV3(
-                "inception-v3-compat",
-                ["2048", "logits_unbiased"],
-                feature_extractor_weights_path=buffer,
+                "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=buffer
             )
         except (RuntimeError, TypeError, AttributeError) as error:
             raise UserError(f"{_holds_other(path)} ({first_line(error)})") from error

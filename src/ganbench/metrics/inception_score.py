@@ -26,11 +26,7 @@ def inception_score(logits: Tensor, splits: int, seed: int) -> InceptionScore:
         MetricUndefined: fewer samples than splits, or a class probability so small everywhere that it
             underflows (a collapsed generator seen by a very sure classifier).
     """
-    from torch_fidelity.metric_isc import (
-        KEY_METRIC_ISC_MEAN,
-        KEY_METRIC_ISC_STD,
-        isc_features_to_metric,
-    )
+    from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
     require_count("generated images", len(logits), splits)
     found = isc_features_to_metric(logits, splits=splits, shuffle=True, rng_seed=seed)

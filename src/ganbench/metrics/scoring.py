@@ -212,20 +212,14 @@ def _class_consistency(scored: _Scored) -> Result:
     if scored.labels is None:
         raise MetricUndefined("the generator is not conditional")
     found = classes.class_consistency(
-        scored.seen_classes(scored.every),
-        scored.labels,
-        scored.count_classes(),
-        scored.settings.per_class,
+        scored.seen_classes(scored.every), scored.labels, scored.count_classes(), scored.settings.per_class
     )
     return {"class_consistency": found.overall}, {"consistency": found.per_class}
 
 
 def _pixel_std(scored: _Scored) -> Result:
     found = diversity.pixel_std(
-        scored.images,
-        scored.classes_for_diversity(),
-        scored.count_classes(),
-        scored.settings.per_class,
+        scored.images, scored.classes_for_diversity(), scored.count_classes(), scored.settings.per_class
     )
     return {"pixel_std": found.overall}, {"pixel_std": found.per_class}
 

@@ -12,15 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ganbench.models.convolution import Conv2d
-from ganbench.models.layers import (
-    SLOPE,
-    Dropout,
-    Flatten,
-    Project,
-    first_and_last,
-    layer_widths,
-    normalised,
-)
+from ganbench.models.layers import SLOPE, Dropout, Flatten, Project, first_and_last, layer_widths, normalised
 from ganbench.models.subpixel import SubPixelConv2d
 
 BASE_SIZE = 7
@@ -95,8 +87,4 @@ class Discriminator(nn.Module):
 
 
 def _upscale(fan_in: int, fan_out: int) -> list[nn.Module]:
-    return [
-        SubPixelConv2d(fan_in, fan_out),
-        nn.BatchNorm2d(fan_out),
-        nn.ReLU(inplace=True),
-    ]
+    return [SubPixelConv2d(fan_in, fan_out), nn.BatchNorm2d(fan_out), nn.ReLU(inplace=True)]

@@ -48,11 +48,7 @@ class Discriminator(nn.Module):
     """Strided convolutions 28 → 14 → 7 → 1 with the normalisation the loss asks for."""
 
     def __init__(
-        self,
-        channels: int,
-        features: Sequence[int] = (64, 128),
-        norm: str = "batch",
-        dropout: float = 0.0,
+        self, channels: int, features: Sequence[int] = (64, 128), norm: str = "batch", dropout: float = 0.0
     ) -> None:
         super().__init__()
         first, second = layer_widths(features, 64, 128)

@@ -34,11 +34,7 @@ class Discriminator(nn.Module):
     """C·H·W → widths → 1, LeakyReLU .2."""
 
     def __init__(
-        self,
-        channels: int,
-        image_size: int,
-        widths: Sequence[int] = (512, 256),
-        norm: str = "none",
+        self, channels: int, image_size: int, widths: Sequence[int] = (512, 256), norm: str = "none"
     ) -> None:
         super().__init__()
         sizes = [channels * image_size**2, *widths]

@@ -11,16 +11,7 @@ from pathlib import Path
 from ganbench.errors import RunError
 from ganbench.runs.reading import exists, read_text
 
-METRICS = (
-    "d_loss",
-    "g_loss",
-    "d_penalty",
-    "d_real",
-    "d_fake",
-    "d_accuracy",
-    "d_grad_norm",
-    "g_grad_norm",
-)
+METRICS = ("d_loss", "g_loss", "d_penalty", "d_real", "d_fake", "d_accuracy", "d_grad_norm", "g_grad_norm")
 """What a training step reports: objectives (the penalty apart), mean logits, accuracy, gradient norms."""
 
 HISTORY_COLUMNS = ("step", "images", "train_seconds", *METRICS, "diversity")

@@ -11,12 +11,7 @@ from typing import Any
 from ganbench.errors import RunError, first_line
 from ganbench.runs.layout import SCHEMA
 
-_MAX_BYTES = {
-    "run.json": 1 << 20,
-    "config.yaml": 1 << 18,
-    "scores.json": 1 << 25,
-    "history.csv": 1 << 28,
-}
+_MAX_BYTES = {"run.json": 1 << 20, "config.yaml": 1 << 18, "scores.json": 1 << 25, "history.csv": 1 << 28}
 _MAX_WEIGHTS_BYTES = 1 << 33
 _MAX_DEPTH = 100
 
