@@ -32,6 +32,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from ganbench import runs
 from ganbench.config import Config, compose
+from ganbench.runs.history import read_history
 
 TIMEOUT_SECONDS = 300.0
 
@@ -122,11 +123,11 @@ def finish(child: BaseProcess, seconds: float = TIMEOUT_SECONDS) -> int:
 def lighten() -> None:
     """Leave out of the runs of this process what takes long and proves nothing: plots, large pictures."""
     import ganbench.engine.loop as loop
-    import ganbench.evaluation
     import ganbench.report.run_plots as plots
+    import ganbench.scorer
 
     plots.loss_curves = plots.scores_over_time = lambda record: b"plot"
-    ganbench.evaluation.NEIGHBOUR_SAMPLES = 32
+    ganbench.scorer.NEIGHBOUR_SAMPLES = 32
     loop.SAMPLE_COUNT, loop.CLASS_COLUMNS = 8, 2
 
 
@@ -271,7 +272,7 @@ def require_whole(path: Path, except_for: bytes | None = None) -> None:
     if (path / "config.yaml").exists():
         record = runs.read_run(path)
         assert record.status in (runs.INTERRUPTED, runs.COMPLETED), record.status
-    runs.read_history(path)
+    read_history(path)
     runs.read_scores(path)
     for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT):
         if (path / name).exists() and (content := (path / name).read_bytes()) != except_for:

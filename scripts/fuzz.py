@@ -46,6 +46,7 @@ from run_damage import HUGE, damage
 from ganbench import data, runs
 from ganbench.cli import main as ganbench
 from ganbench.engine import loop
+from ganbench.runs.layout import OWN_FILES
 
 LIMIT_SECONDS = 120.0
 MOST_STEPS = 6
@@ -114,7 +115,7 @@ class World:
 
     def _may_write(self, command: str, name: str) -> bool:
         """Whether a command may replace this file: `train` a run's own, `evaluate` the scores."""
-        patterns = {"train": runs.OWN_FILES, "evaluate": ("scores.json",)}.get(command, ())
+        patterns = {"train": OWN_FILES, "evaluate": ("scores.json",)}.get(command, ())
         return any(
             fnmatch(name, f"{place}/{pattern}")
             for place in self.places.values()
@@ -190,7 +191,7 @@ def light() -> Iterator[None]:
             "ganbench.report.run_plots.loss_curves": lambda record: b"plot",
             "ganbench.report.run_plots.scores_over_time": lambda record: b"plot",
             "ganbench.report.figures.draw_all": lambda *arguments: [],
-            "ganbench.evaluation.NEIGHBOUR_SAMPLES": 32,
+            "ganbench.scorer.NEIGHBOUR_SAMPLES": 32,
             "ganbench.engine.loop.SAMPLE_COUNT": 8,
             "ganbench.engine.loop.count_steps": lambda *arguments: min(count(*arguments), MOST_STEPS),
             "ganbench.data.build_dataset": build_once,

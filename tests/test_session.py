@@ -24,9 +24,10 @@ from ganbench.engine.images import PADDING
 from ganbench.engine.loop import Training
 from ganbench.engine.signals import Interrupted
 from ganbench.errors import ConfigError, DataError, RunError
-from ganbench.evaluation import RunScorer
-from ganbench.generator import pack
+from ganbench.generator import to_safetensors
 from ganbench.runs import GENERATOR, RunDirectory, read_run
+from ganbench.runs.lock import holder
+from ganbench.scorer import RunScorer, drop_stale
 from ganbench.session import run_path, train_run
 
 pytestmark = pytest.mark.usefixtures("cached_data")
@@ -366,7 +367,8 @@ def test_best_weights_of_steps_that_are_taken_again_are_dropped(
         with pytest.raises(Interrupted):
             train_run(config)
     best = run_path(config) / GENERATOR["best"]
-    best.write_bytes(pack(torch.nn.Linear(1, 1), 2, 8))  # as a killed process might leave it after step 2
+    # As a killed process might leave it after step 2.
+    best.write_bytes(to_safetensors(torch.nn.Linear(1, 1), 2, 8))
 
     def enough(*args: Any) -> None:
         raise RuntimeError("before anything was scored")
@@ -381,8 +383,8 @@ def test_best_weights_are_those_of_the_least_fid(step: int, kept: bool, configur
     path = train_run(configure("loss=bce")).path
     scores = [{"step": at, "values": {"fid": fid}} for at, fid in ((2, 1.0), (4, 3.0))]
     best = path / GENERATOR["best"]
-    best.write_bytes(pack(torch.nn.Linear(1, 1), step, 8))
-    RunScorer.resumed(None, SimpleNamespace(scores=scores), RunDirectory(path))  # type: ignore[arg-type]
+    best.write_bytes(to_safetensors(torch.nn.Linear(1, 1), step, 8))
+    drop_stale(SimpleNamespace(scores=scores), RunDirectory(path))  # type: ignore[arg-type]
     assert best.exists() == kept
 
 
@@ -395,7 +397,7 @@ def test_an_interrupted_run_says_so(number: int, configure: Any, monkeypatch: py
     record = read_run(run_path(config))
     assert (record.status, record.info["steps_done"]) == (runs.INTERRUPTED, 1)
     assert record.reason == f"stopped by {signal.Signals(number).name}"
-    assert runs.holder(record.path) is None
+    assert holder(record.path) is None
 
 
 def test_a_run_begun_with_force_is_resumed_without_it(

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ganbench.errors import DataError, UserError, told
 from ganbench.network import socket_timeout
@@ -126,7 +127,7 @@ def digits_dataset(root: Path, sha256: str) -> RawDataset:
             f"dataset digits: scikit-learn's images have sha256 {found}, expected {sha256}; "
             "install a scikit-learn release that ships the original 1,797 digits"
         )
-    images = resize(small[:, None].double() * (255 / 16), 28)
+    images = resized(small[:, None].double() * (255 / 16), 28)
     is_test = _every_nth_per_class(labels, len(labels) / DIGITS_TEST_COUNT)
     return images[~is_test], labels[~is_test], images[is_test], labels[is_test]
 
@@ -169,7 +170,7 @@ def build_dataset(settings: dict[str, Any], root: str | Path | None = None) -> D
     dataset = Dataset(settings["name"], Split(raw[0], raw[1]), Split(raw[2], raw[3]), settings["num_classes"])
     _check(dataset, settings)  # before it is resized, which would make bytes of anything
     size = settings["image_size"]
-    train, test = (Split(_sized(s.images, size), s.labels) for s in (dataset.train, dataset.test))
+    train, test = (Split(resized(s.images, size), s.labels) for s in (dataset.train, dataset.test))
     return replace(dataset, train=train, test=test)
 
 
@@ -313,19 +314,19 @@ def _every_nth_per_class(labels: Tensor, spacing: float) -> Tensor:
     return picked
 
 
-def _sized(images: Tensor, size: int) -> Tensor:
+def resized(images: Tensor, size: int) -> Tensor:
+    """Images N×C×H×W with values in 0..255 at `size`×`size`: antialiased bilinear, rounded to uint8.
+
+    In float64 on the host, as some devices have none; images of that size come back as they are.
+    """
     if images.shape[-2:] == (size, size):
         return images
     # In parts: 60,000 images at 64×64 would take 2 GB as float64.
-    return torch.cat([resize(part.double(), size) for part in images.split(RESIZED_AT_ONCE)])
-
-
-def resize(images: Tensor, size: int) -> Tensor:
-    """Images float64 N×C×H×W in 0..255 at `size`×`size`, antialiased bilinear, rounded to uint8."""
-    resized = torch.nn.functional.interpolate(
-        images, size=(size, size), mode="bilinear", antialias=True, align_corners=False
-    )
-    return resized.round().clamp(0, 255).to(torch.uint8)
+    parts = [
+        interpolate(part.cpu().double(), size=(size, size), mode="bilinear", antialias=True)
+        for part in images.split(RESIZED_AT_ONCE)
+    ]
+    return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])
 
 
 def _require_tensors(raw: Any, name: str) -> None:

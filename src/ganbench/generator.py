@@ -85,7 +85,7 @@ def load_generator(
     return TrainedGenerator(network, model["z_dim"], model["conditional"], num_classes, **found)
 
 
-def pack(network: nn.Module, step: int, images: int) -> bytes:
+def to_safetensors(network: nn.Module, step: int, images: int) -> bytes:
     """A network's weights as safetensors bytes, with when they were taken as metadata.
 
     Nothing that differs between equal trainings is in it: equal weights are equal files.

@@ -31,11 +31,11 @@ from ganbench.engine.loggers import open_logger, require_logger
 from ganbench.engine.loop import Training
 from ganbench.engine.signals import Interrupted, StopSignals
 from ganbench.errors import ConfigError, RunError, UserError, told
-from ganbench.evaluation import RunScorer, packed
 from ganbench.hardware import resolve_device
 from ganbench.metrics.protocol import now
 from ganbench.quick import no_garbage
 from ganbench.runs import NewerSchemaError, RunDirectory, RunHeldError, UnwritableError
+from ganbench.scorer import RunScorer, drop_stale, exported
 from ganbench.versions import git_state, versions
 
 UNTRAINED: dict[str, Any] = {
@@ -121,74 +121,149 @@ def train_run(
             run.clear()
         _require_same_images(path, dataset)
         with runs.logged_to(path / "train.log"), StopSignals() as stop:
-            begin = partial(_begin, run, config, dataset, device, records or {}, experiment)
-            return _train(run, config, dataset, device, scorer, stop, begin)
+            return _Session(run, config, dataset, device, scorer, records or {}, experiment).train(stop)
     finally:
         run.close()
 
 
-def _train(
-    run: RunDirectory,
-    config: Config,
-    dataset: Dataset,
-    device: torch.device,
-    scorer: RunScorer | None,
-    stop: StopSignals,
-    begin: Callable[[], None],
-) -> Outcome:
-    """The run proper: whatever happens, run.json says it."""
-    training = None
-    try:
-        with stop.deferred():
-            begin()
-            training = _prepared(run, config, dataset, device, scorer)
-        warn_of(config, device)
-        log.info("training %s on %s for %d steps", run.path, device, training.total_steps)
-        reason = training.run(run, stop, scorer.on_the_way if scorer else None)
-        if reason is not None:
-            _keep(run, training)
-            return _end(run, runs.FAILED, reason)
-        _finish(run, training, scorer)
-    except Interrupted as error:
-        if training is not None and training.step:
+@dataclass
+class _Session:
+    """The run proper, its directory locked: whatever happens, run.json says it."""
+
+    run: RunDirectory
+    config: Config
+    dataset: Dataset
+    device: torch.device
+    scorer: RunScorer | None
+    records: Mapping[str, str]
+    experiment: str | None
+    training: Training | None = None
+
+    def train(self, stop: StopSignals) -> Outcome:
+        """Train to the end of the budget, or to what ends the run before."""
+        try:
+            with stop.deferred():
+                self._begin()
+                training = self._prepare()
+            warn_of(self.config, self.device)
+            log.info("training %s on %s for %d steps", self.run.path, self.device, training.total_steps)
+            reason = training.run(self.run, stop, self.scorer.on_the_way if self.scorer else None)
+            if reason is not None:
+                self._keep(training)
+                return self._end(runs.FAILED, reason)
+            self._finish(training)
+        except Interrupted as error:
+            self._save_what_can_be()
+            self._end(runs.INTERRUPTED, str(error), f"; {_same_command(self.config)} resumes it")
+            raise
+        except DivergedError as error:
+            self._leave_traces(error)
+            return self._end(runs.DIVERGED, str(error))
+        except Exception as error:
+            log.debug("failed", exc_info=True)
+            # A state that was not resumed has no history yet: that on the disk is better.
+            if self.training is not None and self.training.step:
+                with contextlib.suppress(OSError):  # it may be why the run failed
+                    self.training.save_history(self.run)
+            return self._end(runs.FAILED, _why(error, self.config))
+        finally:
+            if self.training is not None:
+                with contextlib.suppress(OSError):  # a full disk must not take the place of the outcome
+                    self.training.logger.close()
+        return self._end(runs.COMPLETED, None)
+
+    def _begin(self) -> None:
+        """Mark the directory as this run's, now running."""
+        config, run, before = self.config, self.run, _info_before(self.run.path)
+        run.info.update(before)  # what is known of earlier training, until this start knows better
+        resumed = before.get("resumed")
+        run.write_info(
+            schema=runs.SCHEMA,
+            status=runs.RUNNING,
+            reason=None,
+            name={group: config[group]["name"] for group in ("dataset", "model", "loss")},
+            experiment=self.experiment or before.get("experiment"),
+            config_hash=configuration.identity(config),
+            seed=config["seed"],
+            dataset_sha256=self.dataset.sha256,
+            device=_device_name(self.device),
+            precision=config["precision"],
+            versions=versions(),
+            git=git_state(),
+            host=_host(),
+            started_at=before.get("started_at", now()),
+            finished_at=None,
+            resumed=resumed + 1 if isinstance(resumed, int) else 0,
+            **{name: before.get(name, value) for name, value in UNTRAINED.items()},
+        )
+        run.write_config(configuration.to_yaml({**config, "force": False}))
+        for name, text in self.records.items():
+            run.write_bytes(name, text.encode())
+
+    def _prepare(self) -> Training:
+        """The training where its last checkpoint left it, with its logger; run.json says how large it is."""
+        run, config = self.run, self.config
+        training = Training(config, self.dataset, self.device)
+        state = load_latest(run.path, training.config_hash)
+        if state is not None:
+            training.load_state_dict(state)
+            log.info("%s: resumed at step %d", run.path, training.step)
+        run.write_info(**training.progress(), diagnosis=training.diagnostics.as_dicts())
+        if self.scorer is not None:
+            drop_stale(training, run)
+        run.write_info(parameters=training.gan.parameter_counts(), steps_total=training.total_steps)
+        training.logger = open_logger(config["logger"], run.path, training.step)
+        training.logger.text("config", configuration.to_yaml(config), training.step)
+        self.training = training  # not before: what was half resumed is not worth keeping
+        return training
+
+    def _finish(self, training: Training) -> None:
+        """What a trained run leaves: weights, pictures, scores, plots."""
+        run = self.run
+        run.write_bytes(runs.GENERATOR["last"], exported(training))
+        if training.gan.ema is not None:
+            run.write_bytes(runs.GENERATOR["ema"], exported(training, "ema"))
+        training.write_pictures(run)
+        # Also here: a run killed between its last checkpoint and the history takes no step more.
+        training.save_history(run)
+        if self.scorer is not None:
+            self.scorer.at_the_end(training, run)
+            final = [record for record in runs.read_scores(run.path) if record["when"] == "final"]
+            training.diagnose(run, [record for record in final if record["weights"] != "ema"])
+        _plot(run)
+        run.write_info(**training.progress())
+
+    def _keep(self, training: Training) -> None:
+        """What a stopped run leaves: a checkpoint to look at and to go on from, pictures, plots."""
+        training.save(self.run)
+        training.write_pictures(self.run)
+        _plot(self.run)
+
+    def _save_what_can_be(self) -> None:
+        """A checkpoint for the run to go on from, where there is a step to keep."""
+        if self.training is not None and self.training.step:
             # Weights that are no numbers are not worth keeping; the checkpoint before them is. And a full
             # disk must not take the place of the signal, or a sweep would go on.
             with contextlib.suppress(DivergedError, OSError):
-                training.save(run)
-        _end(run, runs.INTERRUPTED, str(error), f"; {_same_command(config)} resumes it")
-        raise
-    except DivergedError as error:
-        assert training is not None
-        for leave in (training.save_history, partial(training.note_divergence, step=error.step), _plot):
+                self.training.save(self.run)
+
+    def _leave_traces(self, error: DivergedError) -> None:
+        """What a diverged run leaves of its last steps."""
+        assert self.training is not None
+        diverged = partial(self.training.note_divergence, step=error.step)
+        for leave in (self.training.save_history, diverged, _plot):
             with contextlib.suppress(OSError, RunError):  # what can be written is; it diverged either way
-                leave(run)
-        return _end(run, runs.DIVERGED, str(error))
-    except Exception as error:
-        log.debug("failed", exc_info=True)
-        # A state that was not resumed has no history yet: that on the disk is better.
-        if training is not None and training.step:
-            with contextlib.suppress(OSError):  # it may be why the run failed
-                training.save_history(run)
-        return _end(run, runs.FAILED, _why(error, config))
-    finally:
-        if training is not None:
-            with contextlib.suppress(OSError):  # a full disk must not take the place of the outcome
-                training.logger.close()
-    return _end(run, runs.COMPLETED, None)
+                leave(self.run)
 
-
-def _prepared(
-    run: RunDirectory, config: Config, dataset: Dataset, device: torch.device, scorer: RunScorer | None
-) -> Training:
-    """The training where its last checkpoint left it, with its logger; run.json says how large it is."""
-    training = Training(config, dataset, device)
-    _resume(run, training)
-    if scorer is not None:
-        scorer.resumed(training, run)
-    run.write_info(parameters=training.gan.parameter_counts(), steps_total=training.total_steps)
-    training.logger = open_logger(config["logger"], run.path, training.step)
-    training.logger.text("config", configuration.to_yaml(config), training.step)
-    return training
+    def _end(self, status: str, reason: str | None, way_out: str = "") -> Outcome:
+        try:
+            self.run.write_info(status=status, reason=reason, finished_at=now())
+        except OSError as error:
+            # A full disk: run.json stays at "running", which readers know for a dead run without a lock.
+            status, reason = runs.FAILED, reason or f"run.json could not be updated: {error}"
+        if reason:
+            log.error("%s: %s: %s%s", self.run.path, status, reason, way_out)
+        return Outcome(self.run.path, status, reason)
 
 
 def _same_command(config: Config) -> str:
@@ -281,79 +356,6 @@ def _check_dataset(config: Config, dataset: Dataset) -> None:
         )
 
 
-def _begin(
-    run: RunDirectory,
-    config: Config,
-    dataset: Dataset,
-    device: torch.device,
-    records: Mapping[str, str],
-    experiment: str | None,
-) -> None:
-    """Mark the directory as this run's, now running."""
-    config_hash = configuration.identity(config)
-    before = _info_before(run.path)
-    run.info.update(before)  # what is known of earlier training, until this start knows better
-    resumed = before.get("resumed")
-    run.write_info(
-        schema=runs.SCHEMA,
-        status=runs.RUNNING,
-        reason=None,
-        name={group: config[group]["name"] for group in ("dataset", "model", "loss")},
-        experiment=experiment or before.get("experiment"),
-        config_hash=config_hash,
-        seed=config["seed"],
-        dataset_sha256=dataset.sha256,
-        device=_device_name(device),
-        precision=config["precision"],
-        versions=versions(),
-        git=git_state(),
-        host={
-            "name": socket.gethostname(),
-            "platform": platform.platform(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-        },
-        started_at=before.get("started_at", now()),
-        finished_at=None,
-        resumed=resumed + 1 if isinstance(resumed, int) else 0,
-        **{name: before.get(name, value) for name, value in UNTRAINED.items()},
-    )
-    run.write_config(configuration.to_yaml({**config, "force": False}))
-    for name, text in records.items():
-        run.write_bytes(name, text.encode())
-
-
-def _resume(run: RunDirectory, training: Training) -> None:
-    state = load_latest(run.path, training.config_hash)
-    if state is not None:
-        training.load_state_dict(state)
-        log.info("%s: resumed at step %d", run.path, training.step)
-    run.write_info(**training.progress(), diagnosis=training.diagnostics.as_dicts())
-
-
-def _finish(run: RunDirectory, training: Training, scorer: RunScorer | None) -> None:
-    """What a trained run leaves: weights, pictures, scores, plots."""
-    run.write_bytes(runs.GENERATOR["last"], packed(training))
-    if training.gan.ema is not None:
-        run.write_bytes(runs.GENERATOR["ema"], packed(training, "ema"))
-    training.write_pictures(run)
-    # Also here: a run killed between its last checkpoint and the history takes no step more.
-    training.save_history(run)
-    if scorer is not None:
-        scorer.at_the_end(training, run)
-        final = [record for record in runs.read_scores(run.path) if record["when"] == "final"]
-        training.diagnose(run, [record for record in final if record["weights"] != "ema"])
-    _plot(run)
-    run.write_info(**training.progress())
-
-
-def _keep(run: RunDirectory, training: Training) -> None:
-    """What a stopped run leaves: a checkpoint to look at and to go on from, pictures, plots."""
-    training.save(run)
-    training.write_pictures(run)
-    _plot(run)
-
-
 def _plot(run: RunDirectory) -> None:
     from ganbench.report.run_plots import loss_curves, scores_over_time
 
@@ -362,17 +364,6 @@ def _plot(run: RunDirectory) -> None:
         run.write_bytes("plots/loss_curves.png", loss_curves(record))
     if record.scores:
         run.write_bytes("plots/scores.png", scores_over_time(record))
-
-
-def _end(run: RunDirectory, status: str, reason: str | None, way_out: str = "") -> Outcome:
-    try:
-        run.write_info(status=status, reason=reason, finished_at=now())
-    except OSError as error:
-        # A full disk: run.json stays at "running", which readers know for a dead run without a lock.
-        status, reason = runs.FAILED, reason or f"run.json could not be updated: {error}"
-    if reason:
-        log.error("%s: %s: %s%s", run.path, status, reason, way_out)
-    return Outcome(run.path, status, reason)
 
 
 def _info_before(path: Path) -> dict[str, Any]:
@@ -385,3 +376,12 @@ def _info_before(path: Path) -> dict[str, Any]:
 def _device_name(device: torch.device) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return f"{device} ({name})"
+
+
+def _host() -> dict[str, Any]:
+    return {
+        "name": socket.gethostname(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ganbench import runs
-from ganbench.config import BUDGETS, compose, group_names, identity, validate
+from ganbench.config import compose, group_names, identity, validate
+from ganbench.config.validation import BUDGETS
 from ganbench.engine.checks import check_recipe
 from ganbench.errors import ConfigError
 from ganbench.session import train_run

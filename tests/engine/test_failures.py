@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from ganbench import config
+from ganbench.config import load_group
+from ganbench.config.targets import RECIPE_KEYS
+from ganbench.config.validation import FAILURE_NAMES
 from ganbench.engine.failures import (
     FAILURES,
     Collapse,
@@ -51,13 +53,13 @@ def first_found(failure: Failure, history: list[Row]) -> tuple[int, Finding] | N
 
 
 def test_the_configuration_knows_the_names() -> None:
-    assert tuple(failure.name for failure in FAILURES) == config.FAILURES
+    assert tuple(failure.name for failure in FAILURES) == FAILURE_NAMES
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.name)
 def test_the_fix_names_keys_that_exist(failure: Failure) -> None:
-    shipped = config.load_group("loss", "bce")
-    known = {*config.RECIPE_KEYS, *shipped, *(f"optimizer.{key}" for key in shipped["optimizer"])}
+    shipped = load_group("loss", "bce")
+    known = {*RECIPE_KEYS, *shipped, *(f"optimizer.{key}" for key in shipped["optimizer"])}
     fixes = " ".join(failure.fixes)
     named = set(re.findall(r"loss\.([a-z_.]*[a-z_])", fixes))
     assert named and named <= known

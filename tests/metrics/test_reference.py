@@ -31,11 +31,11 @@ def test_what_is_derived_is_what_the_functions_give(tiny, projection, cache):
 
 def test_radii_are_looked_up_once(tiny, projection, cache, monkeypatch):
     reference = Reference(tiny.test, projection, cache=cache)
-    kept, asked = reference._kept, []
-    monkeypatch.setattr(reference, "_kept", lambda *key: (asked.append(key[1]), kept(*key))[1])
+    fetch, asked = cache.fetch, []
+    monkeypatch.setattr(cache, "fetch", lambda *given: (asked.append(given[1].get("k")), fetch(*given))[1])
     for k in (3, 3, 5, 3):
         reference.radii(k)
-    assert [key for key in asked if key] == [{"k": 3}, {"k": 5}]
+    assert [k for k in asked if k is not None] == [3, 5]
 
 
 def test_other_images_weights_or_shapes_are_other_entries(tiny, projection, cache):

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from ganbench.config import compose, instantiate
-from ganbench.data import Dataset, Split, build_dataset
+from ganbench.data import Dataset, Split, build_dataset, resized
 from ganbench.engine.gan import GAN, count_parameters, norms_of
-from ganbench.metrics.features import JudgeExtractor, resize
+from ganbench.metrics.features import JudgeExtractor
 
 # By hand from the layers: weights and batch norm's gains and shifts, no biases.
 BODY = 512 * 256 * 16 + 256 * 128 * 16 + 128 * 64 * 16 + 64 * 16 + 2 * (512 + 256 + 128 + 64)
@@ -105,7 +105,7 @@ def test_real_and_generated_images_reach_the_judge_the_same_way(configure: Any, 
     assert large.train.images.shape == (1297, 1, 64, 64)
     judge = JudgeExtractor("digits")
     images = large.test.images[:20]
-    small = resize(images, 28)
+    small = resized(images, 28)
     assert small.dtype == torch.uint8 and small.shape == (20, 1, 28, 28)
     assert torch.equal(judge(images, 20).features, judge(small, 20).features)
     # Up to 64 and down again costs little: the judge names the same classes as at 28.

@@ -15,6 +15,7 @@ from ganbench.config import Config
 from ganbench.engine.checkpoint import to_bytes
 from ganbench.engine.loop import Training
 from ganbench.runs import CHECKPOINT, PREVIOUS_CHECKPOINT, RunDirectory
+from ganbench.runs.history import read_history
 from ganbench.session import run_path, train_run
 
 
@@ -73,7 +74,7 @@ def test_killed_between_the_last_checkpoint_and_the_history(
             train_run(plain)
     path = run_path(plain)
     assert step_of(path / CHECKPOINT) == 12
-    assert runs.read_history(path)[-1]["step"] < 12
+    assert read_history(path)[-1]["step"] < 12
     assert train_run(plain).ok
     assert faults.differences(calm(), faults.fingerprint(path)) == []
 

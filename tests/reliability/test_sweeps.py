@@ -13,7 +13,8 @@ from small_runs import PLAIN, fail_at, tree, wait_for
 from ganbench import runs
 from ganbench.cli import main
 from ganbench.config import Config
-from ganbench.runs import RunDirectory, RunHeldError, holder
+from ganbench.runs import RunDirectory, RunHeldError
+from ganbench.runs.lock import holder
 from ganbench.session import run_path, train_run
 
 

@@ -24,6 +24,7 @@ from ganbench.engine.checkpoint import from_bytes, to_bytes
 from ganbench.errors import ConfigError, RunError, UserError
 from ganbench.generator import load_generator
 from ganbench.runs import CHECKPOINT, GENERATOR, PREVIOUS_CHECKPOINT, RunDirectory, read_run
+from ganbench.runs.layout import OWN_FOLDERS
 from ganbench.session import run_path, train_run
 
 FIXTURE = Path(__file__).parent / "fixtures" / "schema_1"
@@ -381,7 +382,7 @@ def test_links_in_a_circle(run: Path) -> None:
         read_run(run)
 
 
-@pytest.mark.parametrize("name", [*runs.OWN_FOLDERS, "train.log", ".lock"])
+@pytest.mark.parametrize("name", [*OWN_FOLDERS, "train.log", ".lock"])
 @pytest.mark.parametrize("force", [False, True])
 def test_nothing_is_written_through_a_link(plain: Config, outside: Path, name: str, force: bool) -> None:
     """A planted link must not make a run empty, overwrite or delete what it leads to."""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ganbench.errors import RunError
-from ganbench.runs import HISTORY_COLUMNS, LATER_COLUMNS, RunDirectory, read_run
+from ganbench.runs import HISTORY_COLUMNS, RunDirectory, read_run
+from ganbench.runs.history import LATER_COLUMNS
 
 
 def test_history_is_read_back_exactly(run: Path) -> None:

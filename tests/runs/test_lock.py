@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from ganbench.runs import RunDirectory, RunHeldError, atomic_write_text, holder, read_run
+from ganbench.runs import RunDirectory, RunHeldError, atomic_write_text, read_run
+from ganbench.runs.lock import holder
 
 
 def hold(path: str, pipe: Any) -> None:

@@ -24,6 +24,7 @@ DEFAULT_COUNT = {"plain": 64, "classes": 8, "fixed-z": 8}
 BATCH_SIZE = 500
 MOST = 1_000_000
 NPZ_MARK = b"made by ganbench sample"  # the comment of the archive, its last bytes
+HEAD_BYTES = 1000  # of a picture, more than says who made it
 
 EPILOG = """layouts: plain, images one after the other (classes in turn where there are any);
 classes, a row for each class; fixed-z, a row for each latent with the classes side by side.
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> int:
         FORMATS[arguments.format](path, samples, columns)
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
-    if not samples.finite:
+    if samples.nonfinite:
         print(f"ganbench: {samples.nonfinite} images hold NaN or inf, shown grey", file=sys.stderr)
     made = f"{len(samples.images)} images of {arguments.run}"
     print(f"{path}: {made}, {arguments.weights} weights, step {trained.step}")
@@ -144,8 +145,6 @@ def _inputs(arguments: argparse.Namespace, trained: TrainedGenerator) -> tuple[T
 
 def _target(arguments: argparse.Namespace) -> Path:
     """Where to write; before the work, what is there and not this command's is refused."""
-    from ganbench.engine.images import is_ours
-
     default = {"grid": "samples.png", "npz": "samples.npz"}.get(arguments.format, "samples")
     path = Path(arguments.out or default)
     try:
@@ -154,15 +153,25 @@ def _target(arguments: argparse.Namespace) -> Path:
                 raise UserError(f"--out {path}: is a folder; name a file")
             if any(path.iterdir()):
                 raise UserError(f"--out {path}: the folder is not empty; name a new one")
-        elif path.exists():
-            content = path.read_bytes() if path.is_file() else b""
-            if not (is_ours(content) or content.endswith(NPZ_MARK)):
-                raise UserError(
-                    f"--out {path}: would be written over and is not made by ganbench; name a new file"
-                )
+        elif path.exists() and not _is_ours(path):
+            raise UserError(
+                f"--out {path}: would be written over and is not made by ganbench; name a new file"
+            )
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
     return path
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether this command made what is there, by its two ends: somebody else's may be of any size."""
+    from ganbench.engine.images import is_ours
+
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+        stream.seek(max(0, path.stat().st_size - len(NPZ_MARK)))
+        return is_ours(head) or stream.read(len(NPZ_MARK)) == NPZ_MARK
 
 
 def _unwritable(path: Path, error: Exception) -> UserError:

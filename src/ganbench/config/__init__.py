@@ -14,47 +14,15 @@ from ganbench.config.groups import (
     require_own_names,
     require_texts,
 )
-from ganbench.config.keys import Config, lookup, without
+from ganbench.config.keys import Config, lookup
 from ganbench.config.messages import hydra_message
-from ganbench.config.naming import HOUSEKEEPING, identity, run_name
+from ganbench.config.naming import identity, run_name
 from ganbench.config.targets import (
-    RECIPE_KEYS,
     instantiate,
     loss_parameters,
     require_trusted,
     resolve_target,
     target_arguments,
 )
-from ganbench.config.validation import BUDGETS, FAILURES, NORM_CHOICES, validate, validate_stored
+from ganbench.config.validation import NORM_CHOICES, validate, validate_stored
 from ganbench.config.values import converted
-
-__all__ = [
-    "BUDGETS",
-    "FAILURES",
-    "HOUSEKEEPING",
-    "NORM_CHOICES",
-    "RECIPE_KEYS",
-    "Config",
-    "compose",
-    "converted",
-    "finalise",
-    "group_files",
-    "group_names",
-    "hydra_message",
-    "identity",
-    "instantiate",
-    "load_group",
-    "lookup",
-    "loss_parameters",
-    "purpose",
-    "require_own_names",
-    "require_texts",
-    "require_trusted",
-    "resolve_target",
-    "run_name",
-    "target_arguments",
-    "to_yaml",
-    "validate",
-    "validate_stored",
-    "without",
-]

@@ -17,7 +17,7 @@ from yaml import YAMLError
 from ganbench.config.groups import group_files
 from ganbench.config.keys import Config
 from ganbench.config.messages import hydra_message
-from ganbench.config.validation import BUDGETS, FAILURES, NORM_CHOICES, PRECISIONS, validate
+from ganbench.config.validation import BUDGETS, FAILURE_NAMES, NORM_CHOICES, PRECISIONS, validate
 from ganbench.config.values import is_number, shown
 from ganbench.errors import ConfigError, first_line
 from ganbench.schema import GROUPS, ModelConfig
@@ -159,7 +159,7 @@ def _check_before_resolving(composed: DictConfig) -> None:
         raise ConfigError(f"loss.optimizer.lr={shown(rate)}: must be a positive, finite number")
     stop_on = composed.train.get("stop_on") if "train" in composed else None
     if isinstance(stop_on, str):
-        known = stop_on if stop_on in FAILURES else ",".join(FAILURES)
+        known = stop_on if stop_on in FAILURE_NAMES else ",".join(FAILURE_NAMES)
         raise ConfigError(f"train.stop_on={stop_on}: must be a list; try 'train.stop_on=[{known}]'")
     precision = composed.get("precision")
     if precision not in (*PRECISIONS, "auto"):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
 
-from ganbench.config.keys import Config, lookup, without
+from ganbench.config.keys import Config, lookup
 from ganbench.schema import later_keys
 
 HOUSEKEEPING = (
@@ -28,9 +26,16 @@ def identity(config: Config) -> str:
     the key existed, and the run keeps its name.
     """
     idle = [key for key, default in later_keys().items() if lookup(config, key) == default]
-    counted = without(config, [*HOUSEKEEPING, *idle])
+    counted = json.loads(json.dumps(config), parse_float=_number)
+    for key in (*HOUSEKEEPING, *idle):
+        *parents, last = key.split(".")
+        node = counted
+        for parent in parents:
+            node = node.get(parent, {})
+        node.pop(last, None)
     told = {key: value for key, value in counted.items() if value != {}}
-    return hashlib.sha256(_canonical_json(told).encode()).hexdigest()
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def run_name(config: Config) -> str:
@@ -39,16 +44,7 @@ def run_name(config: Config) -> str:
     return "/".join([*names, f"s{config['seed']}-{identity(config)[:8]}"])
 
 
-def _canonical_json(value: Any) -> str:
-    return json.dumps(_canonical(value), sort_keys=True, separators=(",", ":"))
-
-
-def _canonical(value: Any) -> Any:
+def _number(text: str) -> float | int:
     """10 and 10.0 are one value, so that a digit after the point does not make another run."""
-    if isinstance(value, Mapping):
-        return {str(key): _canonical(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_canonical(item) for item in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
+    value = float(text)
+    return int(value) if value.is_integer() else value

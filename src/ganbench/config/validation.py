@@ -20,7 +20,7 @@ BUDGETS = ("steps", "epochs", "images")
 NORM_CHOICES = ("auto", "none", "batch", "layer", "spectral")
 EXTRACTORS = ("judge", "judge_b", "inception")
 LOGGERS = ("csv", "tensorboard")
-FAILURES = (
+FAILURE_NAMES = (
     "collapse",
     "strong_discriminator",
     "vanishing_gradients",
@@ -199,10 +199,9 @@ def _check_ranges(config: Config) -> None:
             f"train.sample_labels={labels}: must be null or a list of classes from 0 to {num_classes - 1}"
         )
     for failure in config["train"]["stop_on"] or ():
-        if failure not in FAILURES:
-            raise ConfigError(
-                f"train.stop_on={failure}: unknown failure; a list of any of {', '.join(FAILURES)}, or null"
-            )
+        if failure not in FAILURE_NAMES:
+            known = ", ".join(FAILURE_NAMES)
+            raise ConfigError(f"train.stop_on={failure}: unknown failure; a list of any of {known}, or null")
     batch_size, num_train = config["train"]["batch_size"], config["dataset"]["num_train"]
     if batch_size > num_train:
         raise ConfigError(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ganbench.data import to_uint8
-from ganbench.models.modes import evaluating
+from ganbench.engine.device import float32
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,6 @@ class Samples:
     images: Tensor
     labels: Tensor | None
     nonfinite: int = 0
-
-    @property
-    def finite(self) -> bool:
-        """Whether every image can be looked at."""
-        return self.nonfinite == 0
 
 
 def latents(count: int, z_dim: int, seed: int) -> Tensor:
@@ -66,23 +61,13 @@ def generate_from(
     device = torch.device(device)
     asked = labels if labels is not None else torch.zeros(len(z), dtype=torch.int64)
     images, nonfinite = [], torch.zeros((), dtype=torch.int64, device=device)
-    with _untouched(generator, device, seed):
+    # Not inference_mode: a tensor that a module kept from it would break later training.
+    with _own_random_state(device, seed), evaluating(generator), torch.no_grad(), float32(device):
         for part, part_labels in zip(z.split(batch_size), asked.split(batch_size), strict=True):
             made = generator(part.to(device), part_labels.to(device)).float()
             nonfinite += (~made.flatten(1).isfinite()).any(dim=1).sum()
             images.append(to_uint8(made.nan_to_num(0.0, 0.0, 0.0)).cpu())
     return Samples(torch.cat(images), labels, int(nonfinite))
-
-
-@contextmanager
-def _untouched(generator: nn.Module, device: torch.device, seed: int) -> Iterator[None]:
-    with ExitStack() as stack:
-        stack.enter_context(_own_random_state(device, seed))
-        stack.enter_context(evaluating(generator))
-        # Not inference_mode: a tensor that a module kept from it would break later training.
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.autocast(device.type, enabled=False))
-        yield
 
 
 @contextmanager
@@ -95,3 +80,15 @@ def _own_random_state(device: torch.device, seed: int) -> Iterator[None]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """`module.eval()` inside, every submodule's own mode after."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

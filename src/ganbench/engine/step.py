@@ -91,7 +91,7 @@ class Step:
             compiled = torch.compile(
                 getattr(self, name),
                 dynamic=False,
-                # A penalty is differentiated twice: of one compiled in parts torch 2.6 silently loses gradients.
+                # A penalty is differentiated twice: compiled in parts, torch 2.6 silently loses gradients.
                 fullgraph=name == "_penalty",
                 # Its own random numbers would be others than those of eager steps.
                 options={"fallback_random": True},

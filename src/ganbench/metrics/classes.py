@@ -10,8 +10,8 @@ from torch import Tensor
 from ganbench.metrics.errors import MetricUndefined
 
 
-class Consistency(NamedTuple):
-    """Share of images seen as the class asked for: mean over classes, and each (None: no image)."""
+class ByClass(NamedTuple):
+    """A figure of each class (None: it has too few images for one), and their mean."""
 
     overall: float
     per_class: list[float | None]
@@ -20,6 +20,18 @@ class Consistency(NamedTuple):
 def first_of_each(labels: Tensor, num_classes: int, count: int) -> list[Tensor]:
     """Positions int64 of the first `count` images of each class, all of them if fewer."""
     return [(labels == label).nonzero().flatten()[:count] for label in range(num_classes)]
+
+
+def by_class(values: list[float | None], reason: str) -> ByClass:
+    """The figures of each class with the mean of those there are.
+
+    Raises:
+        MetricUndefined: there is none, for this `reason`.
+    """
+    known = [value for value in values if value is not None]
+    if not known:
+        raise MetricUndefined(reason)
+    return ByClass(sum(known) / len(known), values)
 
 
 def class_histogram(classes: Tensor, num_classes: int) -> Tensor:
@@ -50,8 +62,8 @@ def histogram_kl(generated: Tensor, reference: Tensor) -> float:
     return float((share[kept] * (share[kept] / reference.double()[kept]).log()).sum())
 
 
-def class_consistency(predicted: Tensor, asked: Tensor, num_classes: int, per_class: int) -> Consistency:
-    """How often the predicted class int64 N is the one asked for, in the first `per_class` of each.
+def class_consistency(predicted: Tensor, asked: Tensor, num_classes: int, per_class: int) -> ByClass:
+    """Share of images seen (int64 N) as the class asked for, in the first `per_class` of each.
 
     Raises:
         MetricUndefined: no class was asked for.
@@ -60,7 +72,4 @@ def class_consistency(predicted: Tensor, asked: Tensor, num_classes: int, per_cl
         float((predicted[chosen] == label).double().mean()) if len(chosen) else None
         for label, chosen in enumerate(first_of_each(asked, num_classes, per_class))
     ]
-    known = [share for share in shares if share is not None]
-    if not known:
-        raise MetricUndefined("no generated images")
-    return Consistency(sum(known) / len(known), shares)
+    return by_class(shares, "no generated images")

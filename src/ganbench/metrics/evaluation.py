@@ -72,21 +72,13 @@ class Evaluator:
         """The test split."""
         return self._reference("test")
 
-    def score(
-        self,
-        generator: nn.Module,
-        z_dim: int,
-        conditional: bool,
-        origin: Origin,
-        during_training: bool = False,
-    ) -> dict[str, Any]:
-        """One score record as ``scores.json`` holds it.
+    def score(self, generator: nn.Module, z_dim: int, conditional: bool, origin: Origin) -> dict[str, Any]:
+        """One score record as ``scores.json`` holds it, during training by the cheap setting.
 
         Leaves the generator's mode and the global random state as they were. Images with NaN or inf
-        give a record whose every metric is absent with that reason. `during_training` chooses the
-        cheap setting.
+        give a record whose every metric is absent with that reason.
         """
-        settings = self.cheap if during_training else self.settings
+        settings = self.cheap if origin.when == "training" else self.settings
         reference = self.train if settings.reference_split == "train" else self.test
         start = perf_counter()
         samples = self._sample(generator, z_dim, conditional, settings, reference)
@@ -118,7 +110,7 @@ class Evaluator:
         )
 
     def _score(self, samples: Samples, settings: EvalSettings, reference: Reference) -> Scores:
-        if not samples.finite:
+        if samples.nonfinite:
             reason = f"{samples.nonfinite} of {len(samples.images)} images hold NaN or inf"
             return unusable(settings, reason)
         train = self.train if "memorisation" in settings.metrics else None

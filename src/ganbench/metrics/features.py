@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ganbench import data
+from ganbench.data import resized
 from ganbench.errors import UserError
 from ganbench.metrics.judge import load_judge
 from ganbench.metrics.protocol import JUDGE_SIZE
@@ -71,9 +71,8 @@ class JudgeExtractor:
     def __call__(self, images: Tensor, batch_size: int) -> Features:
         """Features float32 N×64 and logits N×K of uint8 images N×C×H×W."""
         with full_precision(self.device):
-            return gathered(
-                self._network(resize(batch, JUDGE_SIZE).to(self.device)) for batch in images.split(batch_size)
-            )
+            batches = (resized(part, JUDGE_SIZE).to(self.device) for part in images.split(batch_size))
+            return gathered(map(self._network, batches))
 
 
 def require_channels(name: str, taken: tuple[int, ...], found: int) -> None:
@@ -124,10 +123,3 @@ def full_precision(device: torch.device) -> Iterator[None]:
             stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
             torch.set_float32_matmul_precision("highest")
         yield
-
-
-def resize(images: Tensor, size: int) -> Tensor:
-    """uint8 images N×C×H×W at `size`×`size`, antialiased bilinear, in float64 on the host (MPS has none)."""
-    if images.shape[-2:] == (size, size):
-        return images
-    return data.resize(images.cpu().double(), size)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -20,38 +22,26 @@ from ganbench.metrics.protocol import JUDGE_SIZE
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Reference:
-    """One set of real images under one extractor.
+    """One set of real images under one extractor; `dataset` and `split` are what records call them.
 
     Everything that depends on nothing else is computed when first asked for and kept in `cache`
     under the hashes of the images and of the extractor's weights.
     """
 
-    def __init__(
-        self,
-        images: Split,
-        extractor: Extractor,
-        dataset: str = "",
-        split: str = "",
-        batch_size: int = 500,
-        cache: Cache | None = None,
-    ) -> None:
-        """`dataset` and `split` are what records call these images."""
-        self.images = images
-        self.dataset = dataset
-        self.split = split
-        self._extractor = extractor
-        self._batch_size = batch_size
+    images: Split
+    extractor: Extractor
+    dataset: str = ""
+    split: str = ""
+    batch_size: int = 500
+    cache: Cache = field(default_factory=Cache)
+
+    def __post_init__(self) -> None:
         self._radii: dict[int, Tensor] = {}
-        self._cache = cache or Cache()
 
     def __len__(self) -> int:
         return len(self.images)
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the images and labels."""
-        return self.images.sha256
 
     def describe(self) -> dict[str, Any]:
         """The protocol's words for these images."""
@@ -60,7 +50,7 @@ class Reference:
             "dataset": self.dataset,
             "split": self.split,
             "count": len(self),
-            "sha256": self.sha256,
+            "sha256": self.images.sha256,
             # Not said of the usual size, so that scores from before it was said stay comparable.
             **({} if size == JUDGE_SIZE else {"image_size": size}),
         }
@@ -68,13 +58,11 @@ class Reference:
     @cached_property
     def seen(self) -> Features:
         """Features and logits of every image."""
+        return Features(**self._kept("features", self._extract))
 
-        def compute() -> Tensors:
-            log.info("features of %s real images, once for all runs", f"{len(self.images):,}")
-            found = self._extractor(self.images.images, self._batch_size)
-            return {"features": found.features, "logits": found.logits}
-
-        return Features(**self._kept("features", {}, compute))
+    def _extract(self) -> Tensors:
+        log.info("features of %s real images, once for all runs", f"{len(self):,}")
+        return vars(self.extractor(self.images.images, self.batch_size))
 
     @property
     def features(self) -> Tensor:
@@ -84,41 +72,27 @@ class Reference:
     @cached_property
     def statistics(self) -> Statistics:
         """Mean and covariance of the features."""
-
-        def compute() -> Tensors:
-            fitted = statistics(self.features)
-            return {"mean": fitted.mean, "covariance": fitted.covariance}
-
-        return Statistics(**self._kept("statistics", {}, compute))
+        return Statistics(**self._kept("statistics", lambda: vars(statistics(self.features))))
 
     @cached_property
     def spacing(self) -> Tensor:
         """Distance float64 M of each image to the nearest other."""
-
-        def compute() -> Tensors:
-            return {"distance": neighbours.nearest_other(self.features).distance}
-
-        return self._kept("spacing", {}, compute)["distance"]
+        found = self._kept("spacing", lambda: {"distance": neighbours.nearest_other(self.features).distance})
+        return found["distance"]
 
     def radii(self, k: int) -> Tensor:
         """Distance float64 M of each image to its k-th nearest other; needs more than k images."""
-
-        def compute() -> Tensors:
-            return {"distance": neighbours.radii(self.features, k)}
-
         if k not in self._radii:
-            self._radii[k] = self._kept("radii", {"k": k}, compute)["distance"]
+            found = self._kept("radii", lambda: {"distance": neighbours.radii(self.features, k)}, k=k)
+            self._radii[k] = found["distance"]
         return self._radii[k]
 
-    def _kept(self, kind: str, extra: dict[str, Any], compute: Any) -> Tensors:
-        key = {"images": self._images_sha256, "extractor": self._extractor.sha256, **extra}
-        return self._cache.fetch(kind, key, compute)
-
-    @cached_property
-    def _images_sha256(self) -> str:
+    def _kept(self, kind: str, compute: Callable[[], Tensors], **further: int) -> Tensors:
         # Shape included: the same bytes at another width are other images.
-        shape = tuple(self.images.images.shape)
-        return hashlib.sha256(f"{self.sha256} {shape}".encode()).hexdigest()
+        images = f"{self.images.sha256} {tuple(self.images.images.shape)}"
+        sha256 = hashlib.sha256(images.encode()).hexdigest()
+        key = {"images": sha256, "extractor": self.extractor.sha256, **further}
+        return self.cache.fetch(kind, key, compute)
 
 
 def chosen(split: Split, count: int, seed: int) -> Split:

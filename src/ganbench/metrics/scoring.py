@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -138,15 +138,10 @@ def score_images(
 
 def unusable(settings: EvalSettings, reason: str) -> Scores:
     """Scores of images that cannot be scored at all: every metric absent for one reason."""
+    names = [name for family in settings.metrics for names in METRICS[family] for name in names]
     return Scores(
-        absent=dict.fromkeys(metric_names(settings.metrics), reason),
-        seconds={"reference": 0.0, "features": 0.0, "metrics": 0.0},
+        absent=dict.fromkeys(names, reason), seconds={"reference": 0.0, "features": 0.0, "metrics": 0.0}
     )
-
-
-def metric_names(families: Iterable[str]) -> list[str]:
-    """What `Scores.absent` calls the metrics of these families."""
-    return [name for family in families for names in METRICS[family] for name in names]
 
 
 def _prepare(reference: Reference, train: Reference | None, settings: EvalSettings) -> None:
@@ -187,17 +182,16 @@ def _inception_score(scored: _Scored) -> Result:
 
 
 def _precision_recall(scored: _Scored) -> Result:
-    k = scored.settings.pr_k
-    radii = scored.reference.radii(k) if len(scored.reference) > k else None
-    found = precision_recall(scored.features.features, scored.reference.features, k, radii)
-    return found._asdict(), {}
+    return _by_radii(precision_recall, scored, scored.settings.pr_k)
 
 
 def _density_coverage(scored: _Scored) -> Result:
-    k = scored.settings.dc_k
+    return _by_radii(density_coverage, scored, scored.settings.dc_k)
+
+
+def _by_radii(measure: Callable[..., Any], scored: _Scored, k: int) -> Result:
     radii = scored.reference.radii(k) if len(scored.reference) > k else None
-    found = density_coverage(scored.features.features, scored.reference.features, k, radii)
-    return found._asdict(), {}
+    return measure(scored.features.features, scored.reference.features, k, radii)._asdict(), {}
 
 
 def _class_kl(scored: _Scored) -> Result:
@@ -218,20 +212,19 @@ def _class_consistency(scored: _Scored) -> Result:
 
 
 def _pixel_std(scored: _Scored) -> Result:
-    found = diversity.pixel_std(
-        scored.images, scored.classes_for_diversity(), scored.count_classes(), scored.settings.per_class
-    )
-    return {"pixel_std": found.overall}, {"pixel_std": found.per_class}
+    return _within_classes("pixel_std", diversity.pixel_std, scored, scored.images)
 
 
 def _feature_distance(scored: _Scored) -> Result:
-    found = diversity.feature_distance(
-        scored.every.features,
-        scored.classes_for_diversity(),
-        scored.count_classes(),
-        scored.settings.per_class,
-    )
-    return {"feature_distance": found.overall}, {"feature_distance": found.per_class}
+    return _within_classes("feature_distance", diversity.feature_distance, scored, scored.every.features)
+
+
+def _within_classes(
+    name: str, measure: Callable[..., classes.ByClass], scored: _Scored, what: Tensor
+) -> Result:
+    asked = scored.classes_for_diversity()
+    found = measure(what, asked, scored.count_classes(), scored.settings.per_class)
+    return {name: found.overall}, {name: found.per_class}
 
 
 def _train_closer(scored: _Scored) -> Result:

@@ -7,7 +7,7 @@ rooms import from the package; what a module does not share stays its own.
 
 from ganbench.runs.atomic import atomic_write_bytes, atomic_write_text
 from ganbench.runs.directory import RunDirectory, UnwritableError, without_nan
-from ganbench.runs.history import HISTORY_COLUMNS, LATER_COLUMNS, METRICS, read_history
+from ganbench.runs.history import HISTORY_COLUMNS, METRICS
 from ganbench.runs.layout import (
     CHECKPOINT,
     COMPLETED,
@@ -15,47 +15,11 @@ from ganbench.runs.layout import (
     FAILED,
     GENERATOR,
     INTERRUPTED,
-    OWN_FILES,
-    OWN_FOLDERS,
     PREVIOUS_CHECKPOINT,
     RUNNING,
     SCHEMA,
 )
-from ganbench.runs.lock import RunHeldError, holder, was_held
+from ganbench.runs.lock import RunHeldError, was_held
 from ganbench.runs.log import logged_to
 from ganbench.runs.reading import NewerSchemaError, confined, load_yaml
 from ganbench.runs.record import RunRecord, find_runs, read_run, read_scores
-
-__all__ = [
-    "CHECKPOINT",
-    "COMPLETED",
-    "DIVERGED",
-    "FAILED",
-    "GENERATOR",
-    "HISTORY_COLUMNS",
-    "INTERRUPTED",
-    "LATER_COLUMNS",
-    "METRICS",
-    "OWN_FILES",
-    "OWN_FOLDERS",
-    "PREVIOUS_CHECKPOINT",
-    "RUNNING",
-    "SCHEMA",
-    "NewerSchemaError",
-    "RunDirectory",
-    "RunHeldError",
-    "RunRecord",
-    "UnwritableError",
-    "atomic_write_bytes",
-    "atomic_write_text",
-    "confined",
-    "find_runs",
-    "holder",
-    "load_yaml",
-    "logged_to",
-    "read_history",
-    "read_run",
-    "read_scores",
-    "was_held",
-    "without_nan",
-]

@@ -14,7 +14,7 @@ from ganbench.engine.images import grid, png
 from ganbench.engine.loop import Training
 from ganbench.engine.sampling import generate
 from ganbench.errors import RunError
-from ganbench.generator import exported_step, load_generator, pack
+from ganbench.generator import exported_step, load_generator, to_safetensors
 from ganbench.metrics.evaluation import Evaluator, Origin, fid_of
 from ganbench.metrics.memorisation import closest_pairs
 from ganbench.metrics.protocol import EvalSettings
@@ -39,32 +39,13 @@ class RunScorer:
         self.conditional = config["model"]["conditional"]
         self.evaluator = Evaluator(dataset, EvalSettings.from_config(config["eval"]), device)
 
-    def resumed(self, training: Training, run: RunDirectory) -> None:
-        """Drop best weights that are not of the best score so far: steps that are now taken again left them.
-
-        Where a repeated step gives other bits, they would be of a training that is not this run's.
-        Scores that cannot be read any more are written anew: the checkpoint has all but those of
-        `ganbench evaluate`.
-        """
-        try:
-            read_scores(run.path)
-        except NewerSchemaError:
-            raise
-        except RunError as error:
-            log.warning("%s; written anew, without what `ganbench evaluate` may have added", error)
-            run.write_scores(training.scores)
-        file = run.path / GENERATOR["best"]
-        best = min(training.scores, key=fid_of, default=None)
-        if file.exists() and (best is None or exported_step(file) != best["step"]):
-            file.unlink()
-
     def on_the_way(self, training: Training, run: RunDirectory) -> None:
         """Score the present weights cheaply against the train split, and keep them if they are the best."""
         with training.clock("eval"):
             record = self._score(training, "training")
             best = min(map(fid_of, training.scores), default=float("inf"))
             if fid_of(record) < best:
-                run.write_bytes(GENERATOR["best"], packed(training))
+                run.write_bytes(GENERATOR["best"], exported(training))
             training.scores.append(record)
         _show(record, training)
         self._write(training, run, [])
@@ -88,7 +69,7 @@ class RunScorer:
         seconds = training.clock.read()["train"]
         origin = Origin(when, weights, training.step, training.images, seconds)
         network = training.gan.parts()["ema" if weights == "ema" else "generator"]
-        return self.evaluator.score(network, self.z_dim, self.conditional, origin, when == "training")
+        return self.evaluator.score(network, self.z_dim, self.conditional, origin)
 
     def _score_best(self, training: Training, run: RunDirectory, last: dict[str, Any]) -> dict[str, Any]:
         # Made by this very process's configuration: nothing foreign is imported.
@@ -131,14 +112,34 @@ class RunScorer:
         return png(grid(torch.cat(rows), columns=half))
 
 
+def drop_stale(training: Training, run: RunDirectory) -> None:
+    """Drop best weights that are not of the best score so far: steps that are now taken again left them.
+
+    Where a repeated step gives other bits, they would be of a training that is not this run's.
+    Scores that cannot be read any more are written anew: the checkpoint has all but those of
+    `ganbench evaluate`.
+    """
+    try:
+        read_scores(run.path)
+    except NewerSchemaError:
+        raise
+    except RunError as error:
+        log.warning("%s; written anew, without what `ganbench evaluate` may have added", error)
+        run.write_scores(training.scores)
+    file = run.path / GENERATOR["best"]
+    best = min(training.scores, key=fid_of, default=None)
+    if file.exists() and (best is None or exported_step(file) != best["step"]):
+        file.unlink()
+
+
 def _show(record: dict[str, Any], training: Training) -> None:
     training.logger.scalars(f"scores/{record['when']}/{record['weights']}", record["values"], record["step"])
 
 
-def packed(training: Training, part: str = "generator") -> bytes:
+def exported(training: Training, part: str = "generator") -> bytes:
     """The present weights of the generator, or of its average ``ema``, as a file."""
     network = training.gan.parts()[part]
-    return pack(network, training.step, training.images)
+    return to_safetensors(network, training.step, training.images)
 
 
 def summary(record: dict[str, Any]) -> str:
