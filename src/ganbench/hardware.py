@@ -63,8 +63,8 @@ def has_native_bfloat16() -> bool:
 def usable_cores() -> int:
     """Cores this process may run on, at most what ``OMP_NUM_THREADS`` says."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores, int(wanted)) if wanted.isdigit() and int(wanted) > 0 else cores
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]  # further numbers are of nested regions
+    return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) > 0 else cores
 
 
 def physical_memory() -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,14 @@ def test_the_target_is_looked_at_before_the_work(here, capsys, monkeypatch):
     }.items():
         assert main(["sample", "any", *arguments]) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["grid", "npz"])
+def test_of_a_file_only_the_ends_are_read(here, capsys, form):
+    (here / "huge").touch()
+    os.truncate(here / "huge", 300 << 30)
+    assert main(["sample", "any", "--format", form, "--out", "huge"]) == 2
+    assert "--out huge: would be written over" in capsys.readouterr().err
 
 
 def test_images_of_all_classes_are_counted(run_of, here, capsys):

@@ -18,7 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ganbench.engine import checkpoint
 from ganbench.engine.clock import Clock
-from ganbench.engine.device import no_advice, products, set_up
+from ganbench.engine.device import matmul_precision, no_advice, set_up
 from ganbench.engine.gan import GAN, build_gan, norms_of
 from ganbench.engine.images import PADDING, grid, png
 from ganbench.engine.signals import ECHO_SECONDS, Interrupted, StopSignals
@@ -76,10 +76,11 @@ def test_unknown_device(name: str) -> None:
 
 
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert usable_cores() == 1
+    for text in ("1", "1,8"):  # 8 for regions within regions
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert usable_cores() == 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    for text in ("", "0", "many", "100000"):
+    for text in ("", "0", "many", "²", "100000"):
         monkeypatch.setenv("OMP_NUM_THREADS", text)
         assert usable_cores() == cores
     set_up(threads=2, deterministic=False)
@@ -119,7 +120,7 @@ def test_products_are_in_tf32_on_cuda_beside_bfloat16_only() -> None:
         ("cuda", "float32", before),
         ("cpu", "bfloat16", before),
     ):
-        with pytest.raises(KeyError), products(torch.device(name), precision):
+        with pytest.raises(KeyError), matmul_precision(torch.device(name), precision):
             assert torch.get_float32_matmul_precision() == inside
             raise KeyError
         assert torch.get_float32_matmul_precision() == before == "highest"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ganbench.models import convolution
-from ganbench.models.convolution import Conv2d, as_products, patch_conv2d
+from ganbench.models.convolution import Conv2d, im2col_conv2d, with_im2col
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -34,21 +34,21 @@ def test_values_and_derivatives_are_those_of_torch(
         second = torch.autograd.grad(first[0].square().sum(), inputs)
         return [output, *first, *second]
 
-    ours = patch_conv2d(images, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation)  # type: ignore[arg-type]
+    ours = im2col_conv2d(images, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation)  # type: ignore[arg-type]
     for found, expected in zip(derivatives(ours), derivatives(layer(images)), strict=True):
         assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_a_block_decides_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
-    plain = convolution.patch_conv2d
-    monkeypatch.setattr(convolution, "patch_conv2d", lambda *inputs: (used.append(1), plain(*inputs))[1])
+    plain = convolution.im2col_conv2d
+    monkeypatch.setattr(convolution, "im2col_conv2d", lambda *inputs: (used.append(1), plain(*inputs))[1])
     layer, images = Conv2d(1, 2, 3), torch.randn(1, 1, 5, 5)
     expected = layer(images)
-    with as_products(CPU):
+    with with_im2col(CPU):
         layer(images)
     assert not used, "only CUDA's convolutions are slow at it"
-    with pytest.raises(ZeroDivisionError), as_products(CUDA):
+    with pytest.raises(ZeroDivisionError), with_im2col(CUDA):
         assert torch.allclose(layer(images), expected, atol=1e-6)
         assert len(used) == 1
         for other in (

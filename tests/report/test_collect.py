@@ -14,6 +14,7 @@ from ganbench.report.blocks import blocks
 from ganbench.report.collect import collect, flatten
 from ganbench.report.comparison import Options, compare
 from ganbench.report.export import to_json
+from ganbench.report.html import to_html
 from ganbench.report.render import to_text
 
 
@@ -105,6 +106,10 @@ def test_one_bad_score_record_leaves_the_others(root: Path) -> None:
     report = compare(Options(roots=[root]))
     assert report.tables[0].rows[0].cells["fid"].centre == 10.0
     assert report.skipped[0].reason.startswith("scores.json, record 1: has no protocol")
+    text = to_text(blocks(report))
+    assert "Score records left out: 1" in text and "the rest of the run is used" in text
+    assert "Skipped" not in text, "a run that is used"
+    assert "skipped" not in to_html(report, [])
 
 
 def test_nesting_without_end(root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import resource
 import subprocess
 import sys
@@ -89,6 +90,14 @@ def test_out_writes_over_reports_alone(
         assert (mine / name).read_text() == "somebody's"
         assert [path.name for path in mine.iterdir()] == [name]
         (mine / name).unlink()
+
+
+def test_of_a_page_only_the_end_is_read(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    synthetic.completed(root, training=False)
+    (tmp_path / "report.html").touch()
+    os.truncate(tmp_path / "report.html", 300 << 30)
+    assert ganbench(root, "--out", tmp_path) == 2
+    assert "report.html would be written over" in capsys.readouterr().err
 
 
 def test_figures_of_tables_that_are_gone_go(

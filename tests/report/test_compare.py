@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -558,6 +559,24 @@ def test_damaged_floors_do_no_harm(root: Path, content: str) -> None:
     assert len(compared(root).tables[0].floors) == 1
 
 
+@pytest.mark.parametrize("levels", [50, 1500], ids=["followed", "parsed by Python 3.13 and not followed"])
+def test_floors_whose_protocol_is_nested_without_end_do_no_harm(root: Path, levels: int) -> None:
+    synthetic.completed(root)
+    write_floors(root, odd="DEEP")
+    path = root / "floors" / "mnist-judge.json"
+    path.write_text(path.read_text().replace('"DEEP"', '{"a": ' * levels + "1" + "}" * levels))
+    assert compared(root).tables[0].floors == []
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_among_the_floors_is_not_waited_for(root: Path) -> None:
+    synthetic.completed(root)
+    write_floors(root)
+    os.mkfifo(root / "floors" / "x.json")
+    (root / "floors" / "zero.json").symlink_to("/dev/zero")
+    assert len(compared(root).tables[0].floors) == 1
+
+
 # --- budgets ----------------------------------------------------------------------------------------
 
 
@@ -799,7 +818,7 @@ def test_so_many_pairs_are_tested_only_when_asked_for(root: Path, monkeypatch: p
     (asked,) = compared(root, test=True).tables
     assert len(asked.verdicts) == 3 and asked.verdict_notes == []
     report = compared(root)
-    judging.add_verdicts(report.tables, report.options.question, asked=False)
+    judging.add_verdicts(report.tables, "fid", None, unpaired=False, asked=False)
     (unasked,) = report.tables
     assert not unasked.verdicts and "3 pairs were not tested" in unasked.verdict_notes[0]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +200,18 @@ def test_titles_of_panels_differ_where_recipes_do() -> None:
     assert [title.replace("\n", " ") for title in titles] == long
     one_line, _ = style.panels(["bce", "minimax"], 1.8, 1.8)
     assert figure.get_figheight() == pytest.approx(one_line.get_figheight() + style.TITLE_INCHES)
+
+
+def test_panels_without_titles_have_the_margins_of_one_line() -> None:
+    named, _ = style.panels(["bce", "hinge"], 1.8, 1.8)
+    nameless, _ = style.panels(["", ""], 1.8, 1.8)
+    assert nameless.get_figheight() == named.get_figheight()
+    assert nameless.subplotpars.top == named.subplotpars.top
+
+
+def test_they_are_listed_without_matplotlib() -> None:
+    code = "import sys, ganbench.report.figures; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
 def test_few_rows_are_not_smoothed() -> None:

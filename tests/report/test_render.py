@@ -16,6 +16,7 @@ import synthetic_runs as synthetic
 from ganbench.report.blocks import Cell, Grid, blocks
 from ganbench.report.comparison import Options, Report, compare
 from ganbench.report.export import runs_csv, tables_csv, to_json
+from ganbench.report.html import to_html
 from ganbench.report.published import load_published
 from ganbench.report.render import to_latex, to_markdown, to_text
 from ganbench.report.text import (
@@ -176,6 +177,25 @@ def test_json_is_strict_and_complete(report: Report) -> None:
     assert table["protocol"]["reference.split"] == "test"
     assert table["verdicts"][0]["outcome"] == "no evidence"
     assert table["rows"][1]["not_counted"][0]["reason"] == "d_loss is nan at step 120"
+
+
+def test_each_format_explains_the_marks_by_its_own_signs(root: Path) -> None:
+    """And leaves what a run says as it stands."""
+    for loss, fid in (("bce", 10.1), ("hinge", 10.0), ("lsgan", 40.0)):
+        for seed in range(3):
+            synthetic.completed(root, loss=loss, seed=seed, fid=fid + seed)
+    synthetic.failed(root, "failed", "why * best; ~ tie why")
+    report = compare(Options(roots=[root]))
+    parts = blocks(report)
+    for text, best, tie in (
+        (to_text(parts), "* best", "~ tie"),
+        (to_markdown(parts), "bold: best", r"\~ tie"),
+        (to_latex(parts), "bold: best", "underlined: tie"),
+        (to_html(report, []), "★ best", "≈ tie"),
+    ):
+        assert f"{best}; {tie}: within noise of the best" in text
+        said = text.replace("\\", "").replace("textasciitilde{}", "~")
+        assert "why * best; ~ tie why" in said
 
 
 # --- published rows ---------------------------------------------------------------------------------

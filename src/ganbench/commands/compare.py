@@ -22,43 +22,35 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: bad usage, no runs, or a folder that cannot be written.
     """
-    arguments = parser().parse_args(argv)
+    flags = vars(parser().parse_args(argv))
+    out, form, at = flags.pop("out"), flags.pop("format"), flags.pop("at")
     from ganbench.report.bundle import render, write_bundle
     from ganbench.report.comparison import Options, compare
     from ganbench.report.protocol import Budget
 
-    report = compare(
-        Options(
-            roots=arguments.roots or ["outputs"],
-            where=arguments.where,
-            by=arguments.by,
-            stat=arguments.stat,
-            weights=arguments.weights,
-            extractor=arguments.extractor,
-            split=arguments.split,
-            at=Budget.parse(arguments.at) if arguments.at else None,
-            test=arguments.test,
-            baseline=arguments.baseline,
-            unpaired=arguments.unpaired,
-            published=arguments.published,
-        )
-    )
-    if arguments.out:
-        written = write_bundle(report, arguments.out)
-        print(f"wrote {len(written)} files to {arguments.out}, first {written[0]}", file=sys.stderr)
-    print(render(report, arguments.format), end="")
+    report = compare(Options(**flags, at=Budget.parse(at) if at else None))
+    if out:
+        written = write_bundle(report, out)
+        print(f"wrote {len(written)} files to {out}, first {written[0]}", file=sys.stderr)
+    print(render(report, form), end="")
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """The flags; those that say what to compare have the names of `report.comparison.Options`."""
     made = Parser(
         prog="ganbench compare",
         description="Tables, verdicts and figures from past runs. Loads no torch.",
         epilog=EPILOG,
     )
     add = made.add_argument
-    add("roots", nargs="*", metavar="ROOT", help="folders that hold run directories (default: outputs)")
+    add(
+        "roots",
+        nargs="*",
+        default=["outputs"],
+        metavar="ROOT",
+        help="folders that hold run directories (default: outputs)",
+    )
     add(
         "--by",
         default="fid",

@@ -71,16 +71,12 @@ def _attempt(scorer: _Scorer, path: Path) -> int:
     """Score one run; where it cannot be scored say why, so that the others are: 1, or 2 for bad input."""
     try:
         scorer(path)
-    except (RunError, OSError, RuntimeError) as error:
-        return _fail(path, error, 1)
-    except UserError as error:  # refused code or configuration; or what scores need is missing
-        return _fail(path, error, 2)
+    except (UserError, OSError, RuntimeError) as error:
+        reason = str(error) if str(path) in str(error) else f"{path}: {error}"
+        # Of a user's errors all but those of the run itself: refused code or configuration, missing data.
+        refused = isinstance(error, UserError) and not isinstance(error, RunError)
+        return fail(reason, 2 if refused else 1)
     return 0
-
-
-def _fail(path: Path, error: Exception, code: int) -> int:
-    reason = str(error) if str(path) in str(error) else f"{path}: {error}"
-    return fail(reason, code)
 
 
 def parser() -> argparse.ArgumentParser:

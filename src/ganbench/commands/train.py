@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,8 +45,24 @@ RESULTS = (
     ("everything else", "run.json"),
 )
 
-_state: dict[str, Any] = {}
-"""What the jobs of this process leave for `main`: Hydra's own return value is not handed out."""
+
+@dataclass
+class _State:
+    """What the jobs of this process leave for `main`: Hydra's own return value is not handed out."""
+
+    in_main: bool = False
+    """Whether this process is the command's own, not one of a launcher's."""
+    code: int = 0
+    error: Exception | None = None
+    stopped: int | None = None
+    """Signal that has ended a job of this process."""
+    folder: Path | None = None
+    """What Hydra is about to make."""
+    made: list[Path] = field(default_factory=list)
+    """It and those above it, where they are missing."""
+
+
+_state = _State()
 
 
 def main(argv: list[str]) -> int:
@@ -59,8 +76,8 @@ def main(argv: list[str]) -> int:
 
     if run := again.asked_for(argv):
         return again.main(run)
-    _state.clear()
-    _state["main"] = True
+    global _state
+    _state = _State(in_main=True)
     arguments = _parsed(argv)
     # Else Hydra prints errors its own way and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -82,11 +99,11 @@ def main(argv: list[str]) -> int:
         return 128 + relay.received
     finally:
         _discard_made()
-    if "error" in _state:
-        raise _state["error"]
+    if _state.error is not None:
+        raise _state.error
     if relay.received is not None:
         return 128 + relay.received
-    return int(_state.get("code", 0))
+    return _state.code
 
 
 @contextlib.contextmanager
@@ -120,7 +137,7 @@ class SweepSummary(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """A sweep has failed until its summary says otherwise."""
-        _state["code"] = 1
+        _state.code = 1
         folder = Path(config.hydra.sweep.dir).absolute()
         _look_at(folder)
         # To jobs in other processes, too; their own name for it may depend on what is swept.
@@ -141,7 +158,7 @@ class SweepSummary(Callback):
         if places < len(rows):
             count = f"{len(rows)} jobs of {count}"
         print(f"{count}, {failed} not completed" if failed else count)
-        _state["code"] = 1 if failed or not rows else 0
+        _state.code = 1 if failed or not rows else 0
 
 
 def _results(folder: Path) -> list[Path]:
@@ -154,20 +171,20 @@ def _results(folder: Path) -> list[Path]:
 def _look_at(folder: Path) -> None:
     """Note a folder that Hydra is about to make, and which of it and those above it are missing."""
     whole = folder.resolve()
-    _state["folder"] = whole
-    _state["made"] = [path for path in (whole, *whole.parents) if not os.path.lexists(path)]
+    _state.folder = whole
+    _state.made = [path for path in (whole, *whole.parents) if not os.path.lexists(path)]
 
 
 def _is_on_the_way(path: Path) -> bool:
     """Whether a path is above or below the folder that Hydra was to make."""
-    whole, folder = path.resolve(), _state.get("folder")
+    whole, folder = path.resolve(), _state.folder
     return folder is not None and (whole.is_relative_to(folder) or folder.is_relative_to(whole))
 
 
 def _discard_made() -> None:
     """Leave no folder behind of what ended before a run, or a sweep's first job, was in it."""
     with contextlib.suppress(OSError):  # another sweep's are in it; why this one was refused matters more
-        for folder in filter(Path.exists, _state.get("made", [])):
+        for folder in filter(Path.exists, _state.made):
             if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
                 (folder / "multirun.yaml").unlink()
             folder.rmdir()
@@ -205,31 +222,31 @@ def _job(composed: DictConfig) -> None:
         with no_garbage():
             config = finalise(composed, overrides)
         result["run"] = run_name(config)
-        if "stopped" in _state:
-            raise Interrupted(_state["stopped"])
+        if _state.stopped is not None:
+            raise Interrupted(_state.stopped)
         outcome = _train(config, composed, settings)
         result.update(path=str(outcome.path), status=outcome.status, reason=outcome.reason)
         if not sweeping and outcome.status == runs.COMPLETED:
             print(where_results_are(outcome.path))
-        _state["code"] = 0 if outcome.ok else 1
+        _state.code = 0 if outcome.ok else 1
     except Interrupted as error:
-        if "main" in _state:
+        if _state.in_main:
             raise
         # Raised in a process of the launcher's, it would have the others killed where they stand.
-        _state["stopped"] = error.signum
+        _state.stopped = error.signum
         result.update(status=runs.INTERRUPTED, reason=str(error))
     except Exception as error:
         refused = isinstance(error, UserError)
         reason = str(error) if refused else f"{type(error).__name__}: {error}"
         result.update(status=REFUSED if refused else runs.FAILED, reason=reason)
         if not sweeping:
-            _state["error"] = error
+            _state.error = error
         elif refused:
             fail(str(error))
     if sweeping:
         target = Path(os.environ[SWEEP]) / f"{RESULT}{settings.job.num}.json"
         runs.atomic_write_text(target, json.dumps(result))
-        if "main" not in _state:
+        if not _state.in_main:
             _end_if_orphaned()
 
 

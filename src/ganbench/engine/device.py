@@ -52,7 +52,7 @@ def compiler_works(device: torch.device) -> bool:
 
 @contextmanager
 def no_advice() -> Iterator[None]:
-    """A block in which torch's compiler does not advise TF32 for matrix products: `products` settles that."""
+    """A block in which torch's compiler does not advise TF32: `matmul_precision` settles that."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")
         yield
@@ -75,7 +75,7 @@ def float32(device: torch.device) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def products(device: torch.device, precision: str) -> Iterator[None]:
+def matmul_precision(device: torch.device, precision: str) -> Iterator[None]:
     """Matrix products of float32 tensors: on CUDA in TF32 where the networks compute in bfloat16 anyway.
 
     Those are the penalties'; convolutions are in TF32 by torch's default.

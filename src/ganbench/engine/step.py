@@ -18,13 +18,13 @@ from torch.nn.utils import parametrize
 
 from ganbench.data import Batches
 from ganbench.engine.capture import Captured
-from ganbench.engine.device import autocast, compiler_works, float32, penalty_autocast, products
+from ganbench.engine.device import autocast, compiler_works, float32, matmul_precision, penalty_autocast
 from ganbench.engine.gan import GAN, trainable_parameters
 from ganbench.engine.optimizers import can_be_captured, can_be_compiled, plain_step
 from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, pack
 from ganbench.engine.streams import Pending, SideStream
 from ganbench.losses import Loss
-from ganbench.models.convolution import as_products
+from ganbench.models.convolution import with_im2col
 from ganbench.models.subpixel import weights_unchanged
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ class Step:
         """Draw the batches, update the discriminator n_critic times and the generator once."""
         drawn = [self.batches.next_index() for _ in range(1 if self.same_batch else self.n_critic)]
         self.images = sum(map(len, drawn)) * (self.n_critic // len(drawn))
-        with products(self.device, self.precision):
+        with matmul_precision(self.device, self.precision):
             return (self.captured or self._update_both)(*drawn)
 
     def _update_both(self, *drawn: Tensor) -> Tensor:
@@ -205,7 +205,7 @@ class Step:
     ) -> tuple[Judged, Tensor | None, Tensor]:
         self.penalty_beside.begin()
         judged = self._judge(real, fake, labels)
-        with as_products(self.device):
+        with with_im2col(self.device):
             penalty = self.penalty_beside.run(partial(self._penalty, real, fake, labels)).get()
         objective = judged.d_loss if penalty is None else judged.d_loss + penalty
         grad_norm = self._update(self.gan.d_opt, objective, self.d_parameters)

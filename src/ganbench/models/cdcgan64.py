@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ganbench.models import dcgan64
 from ganbench.models.dcgan64 import IMAGE_SIZE
+from ganbench.models.layers import label_map
 
 
 class Generator(nn.Module):
@@ -46,9 +47,7 @@ class Discriminator(nn.Module):
         norm: str = "batch",
     ) -> None:
         super().__init__()
-        self.label_map = nn.Sequential(
-            nn.Embedding(num_classes, IMAGE_SIZE**2), nn.Unflatten(1, (1, IMAGE_SIZE, IMAGE_SIZE))
-        )
+        self.label_map = label_map(num_classes, IMAGE_SIZE)
         self.body = dcgan64.Discriminator(channels + 1, features, norm)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:

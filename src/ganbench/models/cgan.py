@@ -12,7 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from ganbench.models.convolution import Conv2d
-from ganbench.models.layers import SLOPE, Dropout, Flatten, Project, first_and_last, layer_widths, normalised
+from ganbench.models.layers import (
+    SLOPE,
+    Dropout,
+    Flatten,
+    Project,
+    first_and_last,
+    label_map,
+    layer_widths,
+    normalised,
+)
 from ganbench.models.subpixel import SubPixelConv2d
 
 BASE_SIZE = 7
@@ -63,9 +72,7 @@ class Discriminator(nn.Module):
         super().__init__()
         first, second = layer_widths(features, 32, 64)
         half, quarter = image_size // 2, image_size // 4
-        self.label_map = nn.Sequential(
-            nn.Embedding(num_classes, image_size**2), nn.Unflatten(1, (1, image_size, image_size))
-        )
+        self.label_map = label_map(num_classes, image_size)
         outer = first_and_last(norm)
         self.layers = nn.Sequential(
             *normalised(Conv2d(channels + 1, first, 4, 2, 1), outer, (first, half, half)),

@@ -13,32 +13,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-_as_products = False
+_im2col = False
 
 
 @contextmanager
-def as_products(device: torch.device) -> Iterator[None]:
-    """A block in which every `Conv2d` on CUDA computes by `patch_conv2d`; elsewhere that is slower."""
-    global _as_products
-    before, _as_products = _as_products, device.type == "cuda"
+def with_im2col(device: torch.device) -> Iterator[None]:
+    """A block in which every `Conv2d` on CUDA computes by `im2col_conv2d`; elsewhere that is slower."""
+    global _im2col
+    before, _im2col = _im2col, device.type == "cuda"
     try:
         yield
     finally:
-        _as_products = before
+        _im2col = before
 
 
 class Conv2d(nn.Conv2d):
-    """A critic's convolution: `torch.nn.Conv2d`, and in a block of `as_products` a product of patches."""
+    """A critic's convolution: `torch.nn.Conv2d`, and in a block of `with_im2col` a product of patches."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Maps B×C×H×W to B×C'×H'×W'."""
         usual = self.groups == 1 and self.padding_mode == "zeros" and input.ndim == 4
-        if _as_products and usual and not isinstance(self.padding, str):
-            return patch_conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation)
+        if _im2col and usual and not isinstance(self.padding, str):
+            return im2col_conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation)
         return super().forward(input)
 
 
-def patch_conv2d(
+def im2col_conv2d(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,

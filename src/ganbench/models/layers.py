@@ -69,6 +69,11 @@ def first_and_last(norm: str) -> str:
     return norm if norm == "spectral" else "none"
 
 
+def label_map(num_classes: int, size: int) -> nn.Sequential:
+    """Labels B to one learned image channel B×1×S×S, which a conditional critic sees beside the image."""
+    return nn.Sequential(nn.Embedding(num_classes, size**2), nn.Unflatten(1, (1, size, size)))
+
+
 class Project(nn.Linear):
     """Latents B×Z to a feature map B×C×S×S.
 

@@ -11,7 +11,7 @@ from ganbench.report.naming import name_rows
 from ganbench.report.protocol import Budget, Pick, Protocol, progress, reached
 from ganbench.report.remarks import machines, remark_budgets, remark_conditions
 from ganbench.report.table import Problem, Row, Stat, Summary, Table, summarise
-from ganbench.report.text import DASH, count
+from ganbench.report.text import DASH, as_number, count
 from ganbench.report.verdicts import MIN_SEEDS, welch_interval
 
 
@@ -169,7 +169,5 @@ def _tied(cell: Summary, best: Summary, lower_is_better: bool) -> bool:
 
 
 def _natural(text: str) -> tuple[int, float, str]:
-    try:
-        return 0, float(text), ""
-    except ValueError:
-        return (2 if text == DASH else 1), 0.0, text
+    number = as_number(text)
+    return (0, number, "") if number is not None else (2 if text == DASH else 1, 0.0, text)

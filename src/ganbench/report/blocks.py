@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ganbench.report.columns import COLUMNS, Column
@@ -12,6 +12,16 @@ from ganbench.report.published import Source
 from ganbench.report.table import Floor, Mark, Row, Summary, Table
 from ganbench.report.text import DASH, count, listed, p_value
 from ganbench.report.verdicts import MIN_SEEDS, Verdict
+
+Line = str | Mapping[Mark, str]
+"""Text, or what each mark in a grid means: a format has signs of its own for them."""
+
+_MEANINGS: dict[Mark, str] = {
+    "best": "best",
+    "tie": (
+        "tie: within noise of the best (95 % Welch interval of the difference not all on the worse side)"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -42,8 +52,15 @@ class Block:
     kind: str
     title: str
     grid: Grid | None = None
-    lines: list[str] = field(default_factory=list)
+    lines: Sequence[Line] = ()
     table: int | None = None
+
+    def said(self, signs: Mapping[Mark, str]) -> list[str]:
+        """The lines as text, each mark by the sign that a format has for it."""
+        return [
+            line if isinstance(line, str) else "; ".join(f"{signs[mark]} {line[mark]}" for mark in line)
+            for line in self.lines
+        ]
 
 
 def blocks(report: Report) -> list[Block]:
@@ -55,9 +72,13 @@ def blocks(report: Report) -> list[Block]:
             out.append(block)
     if report.notes:
         out.append(Block("notes", "Notes", lines=report.notes))
-    if report.skipped:
-        lines = [f"{skipped.path}: {skipped.reason}" for skipped in report.skipped]
-        out.append(Block("skipped", f"Skipped: {len(lines):,} that could not be used", lines=lines))
+    for title, in_part in (
+        ("Skipped: {:,} that could not be used", False),
+        ("Score records left out: {:,}", True),
+    ):
+        lines = [f"{s.path}: {s.reason}" for s in report.skipped if s.in_part == in_part]
+        if lines:
+            out.append(Block("skipped", title.format(len(lines)), lines=lines))
     out += [_published(source) for source in report.published]
     return out
 
@@ -126,16 +147,14 @@ def _floor_cells(floor: Floor, table: Table) -> list[Cell]:
     return cells
 
 
-def _legend(table: Table) -> list[str]:
+def _legend(table: Table) -> list[Line]:
     same = ", ".join(f"{key} {value}" for key, value in table.shared.items() if key not in table.keys)
     spread = "mean ± standard deviation" if table.stat == "mean" else "median [quartiles]"
-    lines = [f"all rows: {same}"] if same else []
+    lines: list[Line] = [f"all rows: {same}"] if same else []
     lines.append(f"{spread} over n seeds; ↓ lower is better, ↑ higher is better")
     marks = {cell.mark for row in table.rows for cell in row.cells.values()}
-    if "best" in marks:
-        interval = "95 % Welch interval of the difference not all on the worse side"
-        ties = f"; ~ tie: within noise of the best ({interval})"
-        lines.append("* best" + (ties if "tie" in marks else ""))
+    if meanings := {mark: meaning for mark, meaning in _MEANINGS.items() if mark in marks}:
+        lines.append(meanings)
     return lines
 
 

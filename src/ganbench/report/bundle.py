@@ -43,14 +43,32 @@ def write_bundle(report: Report, folder: str | Path) -> list[Path]:
     Raises:
         UserError: the folder cannot be made or written, or a file in it would be lost that is of no bundle.
     """
-    from ganbench.report.figures import draw_all
-    from ganbench.report.html import to_html
-
     out = Path(folder)
     # Before anything is drawn: figures take a while, a wrong path is known at once.
     earlier = _made(out)
     if not earlier:
         _refuse_foreign(out, TEXTS)
+    texts, figures = _contents(report)
+    try:
+        if not earlier:
+            _refuse_foreign(out, figures)
+        for name, text in texts.items():
+            atomic_write_text(out / name, text)
+        for name, data in figures.items():
+            atomic_write_bytes(out / name, data)
+        for path in _figures(out) if earlier else []:
+            if f"figures/{path.name}" not in figures:
+                path.unlink()
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error.strerror or error}") from error
+    return [out / name for name in (*texts, *figures)]
+
+
+def _contents(report: Report) -> tuple[dict[str, str], dict[str, bytes]]:
+    """The texts and the figures of a bundle by their names in its folder."""
+    from ganbench.report.figures import draw_all
+    from ganbench.report.html import to_html
+
     _ensure_verdicts(report)
     drawings = draw_all(report)
     parts = blocks(report)
@@ -63,25 +81,12 @@ def write_bundle(report: Report, folder: str | Path) -> list[Path]:
         runs_csv(report),
         to_json(report),
     )
-    files = dict(zip(TEXTS, texts, strict=True))
     figures = {
         f"figures/{drawing.table}-{drawing.name}.{form}": data
         for drawing in drawings
         for form, data in drawing.files.items()
     }
-    try:
-        if not earlier:
-            _refuse_foreign(out, figures)
-        for name, text in files.items():
-            atomic_write_text(out / name, text)
-        for name, data in figures.items():
-            atomic_write_bytes(out / name, data)
-        for path in _figures(out) if earlier else []:
-            if f"figures/{path.name}" not in figures:
-                path.unlink()
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written: {error.strerror or error}") from error
-    return [out / name for name in (*files, *figures)]
+    return dict(zip(TEXTS, texts, strict=True)), figures
 
 
 def _is_bundle(folder: Path) -> bool:
@@ -89,7 +94,11 @@ def _is_bundle(folder: Path) -> bool:
     from ganbench.report.html import FOOTER
 
     page = folder / PAGE
-    return page.is_file() and FOOTER.encode() in page.read_bytes()[-300:]
+    if not page.is_file():
+        return False
+    with page.open("rb") as stream:  # its end alone: somebody else's may be of any size
+        stream.seek(max(0, page.stat().st_size - 300))
+        return FOOTER.encode() in stream.read(300)
 
 
 def _figures(folder: Path) -> list[Path]:
@@ -125,4 +134,5 @@ def _made(folder: Path) -> bool:
 def _ensure_verdicts(report: Report) -> None:
     """A page for readers has verdicts, asked for or not."""
     if not any(table.verdicts or table.verdict_notes for table in report.tables):
-        add_verdicts(report.tables, report.options.question, asked=False)
+        options = report.options
+        add_verdicts(report.tables, options.by, options.baseline, options.unpaired, asked=False)

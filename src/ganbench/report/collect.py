@@ -32,10 +32,11 @@ JsonObject = dict[str, Any]
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something below a root that could not be used."""
+    """Something below a root that could not be used; `in_part`: the rest of the run is."""
 
     path: Path
     reason: str
+    in_part: bool = False
 
 
 @dataclass(eq=False)
@@ -159,7 +160,7 @@ def collect(roots: Iterable[str | Path]) -> Collection:
             skipped.append(Skipped(path, _without_path(error, path)))
             continue
         runs.append(run)
-        skipped += [Skipped(path, note) for note in notes]
+        skipped += [Skipped(path, note, in_part=True) for note in notes]
     if not runs:
         raise _nothing(folders, skipped)
     return Collection(folders, runs, skipped)
@@ -203,16 +204,23 @@ def _read(path: Path) -> tuple[Run, list[str]]:
 
 def _usable(scores: list[JsonObject]) -> tuple[list[JsonObject], list[str]]:
     records, notes = [], []
-    for index, record in enumerate(scores):
-        lacking = [key for key in ("protocol", "values") if not isinstance(record.get(key), Mapping)]
-        problem = f"has no {lacking[0]}" if lacking else None
-        if not lacking and _is_deep(record["protocol"]):
-            problem = f"its protocol is nested deeper than {_MAX_DEPTH} levels"
-        if problem:
-            notes.append(f"scores.json, record {index + 1}: {problem}; the rest of the run is used")
+    for index, record in enumerate(scores, start=1):
+        if flaw := flaw_of(record):
+            notes.append(f"scores.json, record {index}: {flaw}; the rest of the run is used")
         else:
             records.append(record)
     return records, notes
+
+
+def flaw_of(record: Mapping[str, Any]) -> str | None:
+    """Why a score record, of a run or a floor, cannot be used; None where it can."""
+    for key in ("protocol", "values"):
+        if not isinstance(record.get(key), Mapping):
+            return f"has no {key}"
+    # Python 3.13 parses JSON deeper than Python code can follow.
+    if _is_deep(record["protocol"]):
+        return f"its protocol is nested deeper than {_MAX_DEPTH} levels"
+    return None
 
 
 def _is_deep(node: Any, levels: int = _MAX_DEPTH) -> bool:

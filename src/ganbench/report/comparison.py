@@ -12,7 +12,7 @@ from ganbench.report.aggregate import build_table, group, sort_rows
 from ganbench.report.collect import Collection, Run, Skipped, collect
 from ganbench.report.columns import COLUMNS, Column, find_column, unknown_column
 from ganbench.report.floors import attach_floors
-from ganbench.report.judging import Question, add_verdicts
+from ganbench.report.judging import add_verdicts
 from ganbench.report.protocol import Budget, Pick, Protocol, at_budget, first_score, order, reported
 from ganbench.report.published import Source, load_published
 from ganbench.report.remarks import remark_other_judge, remark_protocols
@@ -39,11 +39,6 @@ class Options:
     baseline: str | None = None
     unpaired: bool = False
     published: bool = False
-
-    @property
-    def question(self) -> Question:
-        """What a test of these options would test."""
-        return Question(self.by, self.baseline, self.unpaired)
 
 
 @dataclass
@@ -94,7 +89,7 @@ def compare(options: Options) -> Report:
     remark_protocols(shown)
     attach_floors(shown, _floor_folders(collection, runs))
     if options.test or options.baseline:
-        add_verdicts(report.tables, options.question)
+        add_verdicts(report.tables, options.by, options.baseline, options.unpaired)
     if options.published:
         report.published = load_published()
     return report

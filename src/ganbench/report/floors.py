@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ganbench.report.collect import flaw_of
 from ganbench.report.columns import COLUMNS, finite
 from ganbench.report.protocol import Protocol
 from ganbench.report.table import Floor, Table
@@ -71,16 +72,11 @@ def _floor(record: Mapping[str, Any], protocol: Protocol, wanted: Protocol) -> F
 def _load(path: Path) -> list[Mapping[str, Any]]:
     """Usable records of one floors file; none where it is damaged, as a table stands without them."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        # Nothing but a regular file: a pipe would be waited for.
+        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
             return []
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return []
     records = content if isinstance(content, list) else [content]
-    return [
-        record
-        for record in records
-        if isinstance(record, Mapping)
-        and isinstance(record.get("protocol"), Mapping)
-        and isinstance(record.get("values"), Mapping)
-    ]
+    return [record for record in records if isinstance(record, Mapping) and not flaw_of(record)]

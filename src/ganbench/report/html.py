@@ -11,7 +11,7 @@ from ganbench.report.collect import JsonObject, Run, flatten
 from ganbench.report.comparison import Report
 from ganbench.report.figures import Drawing
 from ganbench.report.protocol import Protocol
-from ganbench.report.table import Table
+from ganbench.report.table import Mark, Table
 from ganbench.report.text import clean, count, number, setting
 
 MAX_OPEN_VERDICTS = 30
@@ -20,6 +20,9 @@ MAX_RUNS = 300
 
 FOOTER = "Made by ganbench compare from run directories alone."
 """At the end of every page, by which it is known again."""
+
+_SIGNS: dict[Mark, str] = {"best": "★", "tie": "≈"}
+"""Which the style below puts before a cell."""
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -90,14 +93,14 @@ def _head(report: Report) -> str:
     told.append(f"sorted by {options.by}")
     if options.at:
         told.append(f"at an equal budget of {options.at}")
-    if report.skipped:
-        told.append(f"{len(report.skipped):,} skipped")
+    if skipped := sum(not part.in_part for part in report.skipped):
+        told.append(f"{skipped:,} skipped")
     return f"<h1>{escape(_title(report))}</h1>\n<p>{escape(clean('; '.join(told), 2000))}.</p>"
 
 
 def _block(block: Block) -> str:
     content = _grid(block.grid) if block.grid else ""
-    lines = "".join(f"<li>{escape(_marks(line))}</li>" for line in block.lines)
+    lines = "".join(f"<li>{escape(line)}</li>" for line in block.said(_SIGNS))
     content += f"<ul>{lines}</ul>" if lines else ""
     title = escape(block.title)
     if block.kind == "verdicts" and block.grid and len(block.grid.rows) > MAX_OPEN_VERDICTS:
@@ -148,11 +151,6 @@ def _text(cell: Cell, word: bool) -> str:
 
 def _word(column: int, grid: Grid) -> str:
     return ' class="word"' if column < grid.left else ""
-
-
-def _marks(line: str) -> str:
-    """The legend in the page's own marks."""
-    return line.replace("* best", "★ best").replace("; ~ tie", "; ≈ tie")
 
 
 def _figure(drawing: Drawing, table: Table) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 from ganbench.errors import UserError
@@ -20,29 +19,23 @@ MAX_PAIRS = 2_000
 """More pairs of one table than this are not tested unasked: nobody reads them."""
 
 
-@dataclass(frozen=True)
-class Question:
-    """What to test: the column, against which row (None: all pairs), and whether seeds may pair runs."""
+def add_verdicts(
+    tables: Sequence[Table], by: str, baseline: str | None, unpaired: bool, asked: bool = True
+) -> None:
+    """Test the recipes of each table by a column against each other, or against the row `baseline`.
 
-    by: str = "fid"
-    baseline: str | None = None
-    unpaired: bool = False
-
-
-def add_verdicts(tables: Sequence[Table], question: Question, asked: bool = True) -> None:
-    """Test the recipes of each table against each other, or against the baseline.
-
-    Unless `asked`, a table with more than `MAX_PAIRS` pairs is left out.
+    Runs are paired by seed unless `unpaired`. Unless `asked`, a table with more than `MAX_PAIRS` pairs is
+    left out.
 
     Raises:
         UserError: the column has no better direction, or the baseline is not one row of a table.
     """
-    column = _column(question.by, asked)
-    baselines = [_baseline(question.baseline, table) for table in tables]
-    if question.baseline and not any(baselines):
+    column = _column(by, asked)
+    found = [_baseline(baseline, table) for table in tables]
+    if baseline and not any(found):
         labels = dict.fromkeys(row.label for table in tables for row in table.rows)
-        raise UserError(f"--baseline {clean(question.baseline)}: no such row; rows: {listed(labels, 20)}")
-    for table, baseline in zip(tables, baselines, strict=True):
+        raise UserError(f"--baseline {clean(baseline)}: no such row; rows: {listed(labels, 20)}")
+    for table, against in zip(tables, found, strict=True):
         table.by = column
         if column.name in TIMING and len(machines(table)) > 1:
             table.verdict_notes = ["times of different machines are not compared"]
@@ -51,16 +44,16 @@ def add_verdicts(tables: Sequence[Table], question: Question, asked: bool = True
             row.label: row.cells[column.name].values for row in table.rows if column.name in row.cells
         }
         pairs = list(combinations(values, 2))
-        if question.baseline:
-            chosen = baseline.label if baseline else ""
+        if baseline:
+            chosen = against.label if against else ""
             pairs = [(name, chosen) for name in values if name != chosen and chosen in values]
         if len(pairs) > MAX_PAIRS and not asked:
             table.verdict_notes = [
                 f"{len(pairs):,} pairs were not tested; choose a --baseline or use --where"
             ]
             continue
-        table.verdicts = judge_pairs(pairs, values, column.better == "lower", not question.unpaired)
-        table.verdict_notes = _out_of_reach(table, question)
+        table.verdicts = judge_pairs(pairs, values, column.better == "lower", not unpaired)
+        table.verdict_notes = _out_of_reach(table, baseline)
 
 
 def _column(by: str, asked: bool) -> Column:
@@ -92,7 +85,7 @@ def _baseline(text: str | None, table: Table) -> Row | None:
     return found[0] if found else None
 
 
-def _out_of_reach(table: Table, question: Question) -> list[str]:
+def _out_of_reach(table: Table, baseline: str | None) -> list[str]:
     """Where no data could have given a verdict: say so, and what would help."""
     tested = [verdict for verdict in table.verdicts if verdict.smallest_p is not None]
     stuck = [verdict for verdict in tested if not verdict.could_decide]
@@ -108,7 +101,7 @@ def _out_of_reach(table: Table, question: Question) -> list[str]:
     if not any(needs.values()):
         needed = "no number of them is enough"
     ways = [f"seeds a side for a verdict from {len(tested)} comparisons: {needed}"]
-    if not question.baseline and len(tested) > 1:
+    if not baseline and len(tested) > 1:
         ways.append("--baseline makes fewer comparisons")
     if any(verdict.paired for verdict in stuck):
         ways.append("--unpaired gives up the pairing (decide before looking)")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from ganbench.errors import UserError
@@ -29,16 +30,7 @@ class Protocol:
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Protocol:
         """The protocol of one score record."""
-        settings = record["protocol"]
-        # Thousands of records share a few protocols.
-        told = repr(settings)
-        if told not in _KNOWN:
-            if len(_KNOWN) >= 10_000:
-                _KNOWN.clear()
-            flat = flatten(settings)
-            pairs = sorted((clean(k), setting(v)) for k, v in flat.items() if k not in FREE)
-            _KNOWN[told] = cls(tuple(pairs))
-        return _KNOWN[told]
+        return _of_json(json.dumps(record["protocol"]))
 
     @cached_property
     def as_dict(self) -> dict[str, str]:
@@ -95,7 +87,11 @@ class Protocol:
         )
 
 
-_KNOWN: dict[str, Protocol] = {}
+@lru_cache(maxsize=10_000)
+def _of_json(text: str) -> Protocol:
+    """The protocol that a record holds, by its text: thousands of records share a few."""
+    flat = flatten(json.loads(text))
+    return Protocol(tuple(sorted((clean(k), setting(v)) for k, v in flat.items() if k not in FREE)))
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from ganbench.report.blocks import Block, Cell, Grid
+from ganbench.report.table import Mark
 from ganbench.report.text import latex, markdown, pad, width
 
-_MARKS = {"best": "*", "tie": "~", "": ""}
+_TEXT_SIGNS: dict[Mark, str] = {"best": "*", "tie": "~", "": ""}
+_MARKDOWN_SIGNS: dict[Mark, str] = {"best": "bold:", "tie": "~"}
+_LATEX_SIGNS: dict[Mark, str] = {"best": "bold:", "tie": "underlined:"}
 
 
 def to_text(blocks: list[Block]) -> str:
@@ -21,7 +24,7 @@ def to_markdown(blocks: list[Block]) -> str:
         if block.grid:
             parts.append(_markdown_grid(block.grid))
         if block.lines:
-            parts.append("\n".join(f"- {markdown(_without_marks(line))}" for line in block.lines))
+            parts.append("\n".join(f"- {markdown(line)}" for line in block.said(_MARKDOWN_SIGNS)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -37,8 +40,7 @@ def _text_block(block: Block) -> str:
     lines = [block.title]
     if block.grid:
         lines += _text_grid(block.grid)
-    indent = "  "
-    return "\n".join(lines + [f"{indent}{line}" for line in block.lines])
+    return "\n".join(lines + [f"  {line}" for line in block.said(_TEXT_SIGNS)])
 
 
 def _text_grid(grid: Grid) -> list[str]:
@@ -72,7 +74,7 @@ def _footer_row(row: list[str], sizes: list[int], left: int) -> str:
 
 
 def _plain(cell: Cell) -> str:
-    return cell.text + _MARKS[cell.mark]
+    return cell.text + _TEXT_SIGNS[cell.mark]
 
 
 def _markdown_grid(grid: Grid) -> str:
@@ -91,10 +93,6 @@ def _pipes(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _without_marks(line: str) -> str:
-    return line.replace("* best", "bold: best")
-
-
 def _latex_grid(block: Block, grid: Grid) -> str:
     columns = "l" * grid.left + "r" * (len(grid.headings) - grid.left)
     body = [_latex_row([latex(text) for text in grid.headings]), r"\midrule"]
@@ -102,7 +100,7 @@ def _latex_grid(block: Block, grid: Grid) -> str:
     if grid.footer:
         body.append(r"\midrule")
         body += [_latex_footer(row, grid.left) for row in grid.footer]
-    notes = [rf"\par\noindent {latex(_latex_legend(line))}" for line in block.lines]
+    notes = [rf"\par\noindent {latex(line)}" for line in block.said(_LATEX_SIGNS)]
     return "\n".join(
         [
             r"\begin{table}[htbp]",
@@ -122,7 +120,7 @@ def _latex_grid(block: Block, grid: Grid) -> str:
 
 
 def _latex_lines(block: Block) -> str:
-    items = "\n".join(rf"\item {latex(line)}" for line in block.lines)
+    items = "\n".join(rf"\item {latex(line)}" for line in block.said(_LATEX_SIGNS))
     return rf"\paragraph{{{latex(block.title)}}}" + f"\n\\begin{{itemize}}\n{items}\n\\end{{itemize}}"
 
 
@@ -139,10 +137,6 @@ def _latex_footer(row: list[Cell], left: int) -> str:
 def _latex_row(cells: list[str]) -> str:
     # A cell that starts with a bracket would be read as the optional argument of \\ before it.
     return " & ".join("{}" + cell if cell.startswith("[") else cell for cell in cells) + r" \\"
-
-
-def _latex_legend(line: str) -> str:
-    return line.replace("* best", "bold: best").replace("~ tie", "underlined: tie")
 
 
 def _without_number(title: str) -> str:

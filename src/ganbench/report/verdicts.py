@@ -29,6 +29,8 @@ DRAWS = 20_000
 """Above `MAX_EXACT` rearrangements the permutation test draws this many of them at random."""
 
 RESAMPLES = 10_000
+SEED = 0
+"""Of all that is drawn, so that the same runs give the same verdicts."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def welch_interval(first: Sequence[float], second: Sequence[float]) -> tuple[flo
 
 
 def bootstrap_interval(
-    first: Sequence[float], second: Sequence[float], paired: bool, resamples: int = RESAMPLES, seed: int = 0
+    first: Sequence[float], second: Sequence[float], paired: bool, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
     """95 % bootstrap interval over seeds of the difference of means, first minus second.
 
@@ -103,7 +105,7 @@ def bootstrap_interval(
     at equal index. Takes two values a side or more; as many on both where paired.
     """
     a, b = np.asarray(first, float), np.asarray(second, float)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     if paired:
         means = _resampled_means(a - b, resamples, rng)
     else:
@@ -114,9 +116,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def permutation_test(
-    first: Sequence[float], second: Sequence[float], paired: bool, seed: int = 0
-) -> tuple[float, bool]:
+def permutation_test(first: Sequence[float], second: Sequence[float], paired: bool) -> tuple[float, bool]:
     """Two-sided p-value of the difference of means under rearrangement, and whether it is exact.
 
     Paired: the sign of every difference is flipped, 2^n ways. Unpaired: all ways to deal the values to
@@ -125,9 +125,9 @@ def permutation_test(
     """
     a, b = np.asarray(first, float), np.asarray(second, float)
     if paired:
-        values, signs = a - b, _sign_flips(len(a), seed)
+        values, signs = a - b, _sign_flips(len(a))
     else:
-        values, signs = np.concatenate([a, b]), _deals(len(a), len(b), seed)
+        values, signs = np.concatenate([a, b]), _deals(len(a), len(b))
         # Centred, so that rounding cannot decide whether two arrangements are equally extreme.
         values = values - values.mean()
     observed = abs(float(signs[0] @ values))
@@ -164,13 +164,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def seeds_needed(comparisons: int, paired: bool, alpha: float = ALPHA) -> int | None:
-    """Least number of seeds a side with which one of `comparisons` could reach `alpha` after Holm.
+def seeds_needed(comparisons: int, paired: bool) -> int | None:
+    """Least number of seeds a side with which one of `comparisons` could reach `ALPHA` after Holm.
 
     None where no number is: drawn rearrangements bound p from below.
     """
     n = MIN_SEEDS
-    while smallest_p(n, n, paired) * comparisons > alpha:
+    while smallest_p(n, n, paired) * comparisons > ALPHA:
         if arrangements(n, n, paired) > MAX_EXACT:
             return None
         n += 1
@@ -229,23 +229,23 @@ def _resampled_means(values: Array, resamples: int, rng: np.random.Generator) ->
 
 
 @lru_cache(maxsize=4)
-def _sign_flips(n: int, seed: int) -> Array:
+def _sign_flips(n: int) -> Array:
     """Rows of ±1, the observed arrangement (all +1) first."""
     if 2**n <= MAX_EXACT:
         bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
         return 1.0 - 2.0 * bits.astype(np.float64)
-    drawn = np.random.default_rng(seed).integers(0, 2, (DRAWS - 1, n)) * 2.0 - 1.0
+    drawn = np.random.default_rng(SEED).integers(0, 2, (DRAWS - 1, n)) * 2.0 - 1.0
     return np.vstack([np.ones(n), drawn])
 
 
 @lru_cache(maxsize=4)
-def _deals(n_first: int, n_second: int, seed: int) -> Array:
+def _deals(n_first: int, n_second: int) -> Array:
     """Rows of weights 1/n_first and -1/n_second, the observed deal first: row @ values is a difference."""
     total = n_first + n_second
     if math.comb(total, n_first) <= MAX_EXACT:
         chosen = np.array(list(combinations(range(total), n_first)))
     else:
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(SEED)
         order = np.argsort(rng.random((DRAWS - 1, total)), axis=1)
         chosen = np.vstack([np.arange(n_first), order[:, :n_first]])
     weights = np.full((len(chosen), total), -1.0 / n_second)

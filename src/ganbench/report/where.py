@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ganbench.errors import UserError
 from ganbench.report.collect import Run
-from ganbench.report.text import clean, listed
+from ganbench.report.text import as_number, clean, listed
 
 
 def select(runs: Sequence[Run], where: Sequence[str]) -> list[Run]:
@@ -48,16 +48,11 @@ def matches(value: str | None, wanted: Sequence[str]) -> bool:
     """Whether a setting is one of `wanted`; numbers are compared as numbers, lists as `train` takes them."""
     if value is None:
         return False
-    for text in wanted:
-        if (
-            value == text
-            or value.replace(", ", ",") == text
-            or value.lower() == text.lower() in ("true", "false", "null")
-        ):
-            return True
-        try:
-            if float(value) == float(text):
-                return True
-        except ValueError:
-            continue
-    return False
+    number = as_number(value)
+    return any(
+        value == text
+        or value.replace(", ", ",") == text
+        or value.lower() == text.lower() in ("true", "false", "null")
+        or (number is not None and number == as_number(text))
+        for text in wanted
+    )

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from ganbench.report.comparison import Report
+from ganbench.report.figures import bars, classes, kid, losses, quality, radar, samples, style
 from ganbench.report.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# name: title, module, function, name of its caption
-FIGURES = {
-    "scores": ("Scores", "bars", "scores", "CAPTION_SCORES"),
-    "kid": ("KID with its spread", "kid", "kid", "CAPTION"),
-    "classes": ("Classes", "classes", "classes", "CAPTION"),
-    "quality": ("Quality against training time", "quality", "quality", "CAPTION"),
-    "radar": ("Quality, consistency and speed", "radar", "radar", "CAPTION"),
-    "time": ("Training time", "bars", "time", "CAPTION_TIME"),
-    "losses": ("Losses", "losses", "losses", "CAPTION"),
-    "samples": ("Final samples", "samples", "samples", "CAPTION"),
-    "fixed_z": ("The classes of fixed latents", "samples", "fixed_z", "CAPTION_FIXED_Z"),
+# name: title, what draws it (None without data for it), caption
+FIGURES: dict[str, tuple[str, Callable[[Table], Figure | None], str]] = {
+    "scores": ("Scores", bars.scores, bars.CAPTION_SCORES),
+    "kid": ("KID with its spread", kid.kid, kid.CAPTION),
+    "classes": ("Classes", classes.classes, classes.CAPTION),
+    "quality": ("Quality against training time", quality.quality, quality.CAPTION),
+    "radar": ("Quality, consistency and speed", radar.radar, radar.CAPTION),
+    "time": ("Training time", bars.time, bars.CAPTION_TIME),
+    "losses": ("Losses", losses.losses, losses.CAPTION),
+    "samples": ("Final samples", samples.samples, samples.CAPTION),
+    "fixed_z": ("The classes of fixed latents", samples.fixed_z, samples.CAPTION_FIXED_Z),
 }
 
 DPI = 130
@@ -44,11 +44,9 @@ class Drawing:
 
 def draw_all(report: Report, formats: Iterable[str] = FORMATS) -> list[Drawing]:
     """Every figure that the tables have data for."""
-    from ganbench.report.figures.style import house_style
-
     chosen = tuple(formats)
     drawings = []
-    with house_style():
+    with style.house_style():
         for index, table in enumerate(report.tables, start=1):
             for name in FIGURES:
                 drawing = _draw(table, index, name, chosen)
@@ -58,14 +56,12 @@ def draw_all(report: Report, formats: Iterable[str] = FORMATS) -> list[Drawing]:
 
 
 def _draw(table: Table, index: int, name: str, formats: tuple[str, ...]) -> Drawing | None:
-    title, module_name, function, caption = FIGURES[name]
-    module = import_module(f"ganbench.report.figures.{module_name}")
-    draw: Callable[[Table], Figure | None] = getattr(module, function)
+    title, draw, caption = FIGURES[name]
     figure = draw(table)
     if figure is None:
         return None
     files = {form: _save(figure, form) for form in formats}
-    return Drawing(index, name, title, getattr(module, caption), files)
+    return Drawing(index, name, title, caption, files)
 
 
 def _save(figure: Figure, form: str) -> bytes:

@@ -164,7 +164,7 @@ def panels(
     rows, columns = grid_shape(len(titles))
     letters = int(CHARACTERS_AN_INCH * 1.1 * (width + margins.across))
     wrapped = [textwrap.wrap(safe(title, TITLE_LINES * letters), letters) for title in titles]
-    more = TITLE_INCHES * (max(map(len, wrapped), default=1) - 1)
+    more = TITLE_INCHES * (max([1, *map(len, wrapped)]) - 1)
     margins = replace(margins, top=margins.top + more, down=margins.down + more)
     total = (
         margins.left + margins.right + columns * width + (columns - 1) * margins.across,
