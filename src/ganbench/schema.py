@@ -5,8 +5,12 @@ Needs nothing but the standard library: reports read it, too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
+
+Config = dict[str, Any]
+"""A configuration as a plain dict of dicts."""
 
 
 @dataclass
@@ -138,3 +142,11 @@ def later_keys() -> dict[str, Any]:
 def defaults(schema: type) -> dict[str, Any]:
     """The fields of a schema that have a default, with it."""
     return {field.name: field.default for field in fields(schema) if field.default is not MISSING}
+
+
+def lookup(config: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key, None where there is none."""
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node

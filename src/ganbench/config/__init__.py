@@ -14,9 +14,7 @@ from ganbench.config.groups import (
     require_own_names,
     require_texts,
 )
-from ganbench.config.keys import Config, lookup
 from ganbench.config.messages import hydra_message
-from ganbench.config.naming import identity, run_name
 from ganbench.config.targets import (
     instantiate,
     loss_parameters,
@@ -26,3 +24,5 @@ from ganbench.config.targets import (
 )
 from ganbench.config.validation import NORM_CHOICES, validate, validate_stored
 from ganbench.config.values import converted
+from ganbench.identity import identity, run_name
+from ganbench.schema import Config, lookup

@@ -15,12 +15,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ganbench.config.groups import group_files
-from ganbench.config.keys import Config
 from ganbench.config.messages import hydra_message
 from ganbench.config.validation import BUDGETS, FAILURE_NAMES, NORM_CHOICES, PRECISIONS, validate
 from ganbench.config.values import is_number, shown
 from ganbench.errors import ConfigError, first_line
-from ganbench.schema import GROUPS, ModelConfig
+from ganbench.schema import GROUPS, Config, ModelConfig
 
 
 def register_resolvers() -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
-from ganbench.config.keys import Config
 from ganbench.errors import ConfigError
+from ganbench.schema import Config
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable

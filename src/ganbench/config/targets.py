@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from ganbench.config.keys import Config
 from ganbench.errors import ConfigError, first_line
-from ganbench.schema import RecipeConfig
+from ganbench.schema import Config, RecipeConfig
 
 TRUSTED = re.compile(r"(ganbench\.models\.\w+|ganbench\.losses|ganbench\.data|torch\.optim)\.[A-Za-z]\w*")
 """What a configuration that somebody else made may name: our own parts and torch's optimisers."""

@@ -10,11 +10,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ganbench.config.keys import Config, lookup
 from ganbench.config.targets import check_targets, require_trusted
 from ganbench.config.values import is_number, typed
 from ganbench.errors import ConfigError, RunError
-from ganbench.schema import GROUPS, ModelConfig, RecipeConfig, RootConfig
+from ganbench.schema import GROUPS, Config, ModelConfig, RecipeConfig, RootConfig, lookup
 
 BUDGETS = ("steps", "epochs", "images")
 NORM_CHOICES = ("auto", "none", "batch", "layer", "spectral")

@@ -10,9 +10,8 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ganbench.config.keys import Config
 from ganbench.errors import ConfigError
-from ganbench.schema import defaults
+from ganbench.schema import Config, defaults
 
 _TYPES = {
     "int": "an integer",

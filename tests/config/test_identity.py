@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ganbench.config import Config, compose, identity, run_name, validate
-from ganbench.config.naming import HOUSEKEEPING
+from ganbench.identity import HOUSEKEEPING
 from ganbench.schema import later_keys
 
 

@@ -1,12 +1,14 @@
-"""What names a run: the hash of its configuration, and its place below the output folder."""
+"""What names a run: the hash of its configuration, and its place below the output folder.
+
+Needs nothing but the standard library: reports check the hash, too.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 
-from ganbench.config.keys import Config, lookup
-from ganbench.schema import later_keys
+from ganbench.schema import Config, later_keys, lookup
 
 HOUSEKEEPING = (
     "force",
