@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 import sys
@@ -143,3 +145,34 @@ def test_a_run_of_ones_own_is_trained_again_where_it_is_trusted(
     assert "pass --trust" in capsys.readouterr().err
     assert main(["train", "again.yaml", "--trust", "--config-dir", str(EXTENSION)]) == 0
     assert find_runs("outputs") == [path]
+
+
+def test_other_code_or_images_than_a_run_was_trained_by_are_told(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A configuration names code and images, but does not hold them."""
+    monkeypatch.chdir(mine.parent)
+    command = ["train", "--config-dir", "mine", "loss=margin", "model=tiny", "dataset=stripes", *SMALL[1:]]
+    assert main(command) == 0
+    (path,) = find_runs("outputs")
+    code = read_run(path).info["code"]
+    assert code["loss._target_"] == hashlib.sha256((mine / "margin_loss.py").read_bytes()).hexdigest()
+    assert code.keys() == {
+        f"{key}._target_" for key in ("loss", "model.generator", "model.discriminator", "dataset.source")
+    }
+
+    def says(text: str) -> int:
+        capsys.readouterr()
+        code = main(command)
+        assert text in capsys.readouterr().err
+        return code
+
+    assert says("complete, skipped (force=true trains it anew)\n") == 0
+    (mine / "margin_loss.py").write_text((mine / "margin_loss.py").read_text() + "# another version\n")
+    assert says("but it was trained by other code of loss._target_\n") == 0
+    info = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps({**info, "status": "interrupted"}))
+    assert says("its first steps were taken by other code of loss._target_; force=true") == 0
+    assert says("complete, skipped (force=true trains it anew)\n") == 0
+    (path / "run.json").write_text(json.dumps({**info, "dataset_sha256": "0" * 64}))
+    assert says("was begun on other images (dataset_sha256 0000000000000000, now ") == 2

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ganbench.generator import exported_step, load_generator, to_safetensors
+from ganbench.generator import TrainedGenerator, exported_step, load_generator, to_safetensors
 from ganbench.session import train_run
 
 
@@ -70,3 +70,45 @@ def test_a_trusted_generator_may_need_values_in_its_constructor(
     config["model"]["generator"]["_target_"] = "needs_values.Mine"
     path = train_run(config).path
     assert load_generator(path, trust=True).sample(2).shape == (2, 1, 28, 28)
+
+
+class Shade(nn.Module):
+    """Images whose every pixel says which class they are of, 0 to 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(()))
+
+    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return (labels - 1).float().view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+
+
+def test_classes_are_asked_for_in_turn_or_by_labels() -> None:
+    trained = TrainedGenerator(Shade(), 4, True, 3, 1, 1, 0.0)
+    assert trained.sample(4)[:, 0, 0, 0].tolist() == [0, 128, 255, 0]
+    assert trained.sample(2, labels=torch.tensor([2, 1]))[:, 0, 0, 0].tolist() == [255, 128]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"count": 0}, "count=0, seed=0: must be 1 or more"),
+        ({"count": 1, "seed": -1}, "count=1, seed=-1: must be 1 or more, and from 0 to"),
+        ({"count": 1, "seed": 2**63}, "from 0 to 2"),
+        (
+            {"labels": torch.tensor([1, 2])},
+            "must be int64 of shape .count,. = .64,., got torch.int64 of shape",
+        ),
+        ({"count": 1, "labels": torch.tensor([1.0])}, "must be int64"),
+        ({"count": 1, "labels": torch.tensor([3])}, "must lie in 0..2, got .3."),
+        ({"count": 1, "labels": torch.tensor([-1])}, "must lie in 0..2"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        TrainedGenerator(Shade(), 4, True, 3, 1, 1, 0.0).sample(**arguments)
+
+
+def test_a_generator_without_classes_takes_no_labels() -> None:
+    with pytest.raises(ValueError, match="labels: this generator knows no classes; leave them out"):
+        TrainedGenerator(Shade(), 4, False, 3, 1, 1, 0.0).sample(1, labels=torch.tensor([0]))

@@ -33,8 +33,8 @@ from ganbench.session import run_path, train_run
 pytestmark = pytest.mark.usefixtures("cached_data")
 
 INFO_KEYS = {
-    "schema", "status", "reason", "config_hash", "seed", "dataset_sha256", "device", "precision", "versions",
-    "git", "host", "started_at", "finished_at", "steps_done", "steps_total", "images_seen", "seconds",
+    "schema", "status", "reason", "config_hash", "seed", "dataset_sha256", "code", "device", "precision",
+    "versions", "git", "host", "started_at", "finished_at", "steps_done", "steps_total", "images_seen", "seconds",
     "peak_memory_bytes", "parameters", "diagnosis", "execution", "name", "experiment", "resumed",
 }  # fmt: skip
 
@@ -302,13 +302,16 @@ def test_a_run_of_a_newer_ganbench_is_not_overwritten(configure: Any) -> None:
 # --- what can go wrong ------------------------------------------------------------------------------
 
 
-def test_a_failure_is_recorded_with_its_reason(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit])
+def test_a_failure_is_recorded_with_its_reason(
+    kind: type[BaseException], configure: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = configure("loss=bce", "train.log_every=1")
     original = Training.advance
 
     def advance(self: Training) -> None:
         if self.step == 2:
-            raise RuntimeError("the cat\npulled the plug")
+            raise kind("the cat\npulled the plug")
         original(self)
 
     with monkeypatch.context() as patch:
@@ -317,8 +320,9 @@ def test_a_failure_is_recorded_with_its_reason(configure: Any, monkeypatch: pyte
     assert (outcome.status, outcome.ok) == (runs.FAILED, False)
     record = read_run(outcome.path)
     assert record.status == runs.FAILED and record.info["finished_at"]
-    assert "RuntimeError: the cat" in (record.reason or "")
-    assert "Traceback" in (outcome.path / "train.log").read_text()
+    assert record.reason == f"{kind.__name__}: the cat"
+    said = (outcome.path / "train.log").read_text()
+    assert "Traceback" in said and f"{kind.__name__}: the cat; train.log says where" in said
     assert record.info["steps_done"] == 2, "run.json tells how far it came"
     assert train_run(config).status == runs.COMPLETED
 

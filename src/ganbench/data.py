@@ -158,7 +158,10 @@ def build_dataset(settings: dict[str, Any], root: str | Path | None = None) -> D
     try:
         raw = instantiate(settings["source"], root=folder)
     except OSError as error:
-        raise DataError(f"dataset.name={settings['name']}: cannot read {folder}: {error}") from error
+        place = error.filename or folder
+        raise DataError(
+            f"dataset.source of {settings['name']}: cannot read {place}: {error.strerror or error}"
+        ) from error
     except UserError:
         raise
     except Exception as error:  # somebody's own function may fail in any way

@@ -40,11 +40,30 @@ class TrainedGenerator:
     train_seconds: float
 
     def sample(self, count: int = 64, seed: int = 0, labels: Tensor | None = None) -> Tensor:
-        """Images uint8 count×C×H×W, of the classes `labels` (int64; by default in turn) where conditional."""
-        if self.conditional and labels is None:
+        """Images uint8 count×C×H×W, of the classes `labels` (int64; by default in turn) where conditional.
+
+        The same arguments give the same images; another count may give others, as its noise is drawn at once.
+
+        Raises:
+            ValueError: no count or seed, or labels that this generator cannot be asked for.
+        """
+        if count < 1 or not 0 <= seed < 2**63:
+            raise ValueError(f"count={count}, seed={seed}: must be 1 or more, and from 0 to 2**63 - 1")
+        if labels is not None:
+            self._require_labels(count, labels)
+        elif self.conditional:
             labels = torch.arange(count) % self.num_classes
         device = next(self.network.parameters()).device
         return generate(self.network, count, labels, self.z_dim, seed, SAMPLED_AT_ONCE, device).images
+
+    def _require_labels(self, count: int, labels: Tensor) -> None:
+        if not self.conditional:
+            raise ValueError("labels: this generator knows no classes; leave them out")
+        if labels.shape != (count,) or labels.dtype != torch.int64:
+            found = f"{labels.dtype} of shape {tuple(labels.shape)}"
+            raise ValueError(f"labels: must be int64 of shape (count,) = ({count},), got {found}")
+        if not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
+            raise ValueError(f"labels: must lie in 0..{self.num_classes - 1}, got {labels.unique().tolist()}")
 
 
 def load_generator(

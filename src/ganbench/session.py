@@ -98,10 +98,16 @@ def train_run(
     if path is not None:
         _require_own(path)
     path = path or run_path(config)
-    if done := _already_complete(path, config, experiment):
+    code = configuration.foreign_code(config)
+    done = _already_complete(path, config, experiment, code)
+    # Images of ganbench's own datasets are those of their checksums; somebody's own may have changed.
+    if done and "dataset.source._target_" not in code:
         return done
     with no_garbage():
         dataset = build_dataset(config["dataset"])
+    if done:
+        _require_same_images(path, dataset)
+        return done
     _check_dataset(config, dataset)
     scorer = RunScorer(config, dataset, device) if config["eval"]["enabled"] else None
     try:
@@ -114,14 +120,14 @@ def train_run(
         raise RunError(f"output_root: {error}, {way_out}") from error
     try:
         # Another process may have finished it between the first look and the lock.
-        if done := _already_complete(path, config, experiment):
+        if done := _already_complete(path, config, experiment, code):
             return done
         run.sweep_temporaries()
         if config["force"]:
             run.clear()
         _require_same_images(path, dataset)
         with runs.logged_to(path / "train.log"), StopSignals() as stop:
-            return _Session(run, config, dataset, device, scorer, records or {}, experiment).train(stop)
+            return _Session(run, config, code, dataset, device, scorer, records or {}, experiment).train(stop)
     finally:
         run.close()
 
@@ -132,12 +138,14 @@ class _Session:
 
     run: RunDirectory
     config: Config
+    code: dict[str, str]
     dataset: Dataset
     device: torch.device
     scorer: RunScorer | None
     records: Mapping[str, str]
     experiment: str | None
     training: Training | None = None
+    changed_code: str = ""
 
     def train(self, stop: StopSignals) -> Outcome:
         """Train to the end of the budget, or to what ends the run before."""
@@ -159,13 +167,14 @@ class _Session:
         except DivergedError as error:
             self._leave_traces(error)
             return self._end(runs.DIVERGED, str(error))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # somebody's own code may even exit
             log.debug("failed", exc_info=True)
             # A state that was not resumed has no history yet: that on the disk is better.
             if self.training is not None and self.training.step:
                 with contextlib.suppress(OSError):  # it may be why the run failed
                     self.training.save_history(self.run)
-            return self._end(runs.FAILED, _why(error, self.config))
+            way_out = "" if isinstance(error, (UserError, OSError)) else "; train.log says where"
+            return self._end(runs.FAILED, _why(error, self.config), way_out)
         finally:
             if self.training is not None:
                 with contextlib.suppress(OSError):  # a full disk must not take the place of the outcome
@@ -175,6 +184,7 @@ class _Session:
     def _begin(self) -> None:
         """Mark the directory as this run's, now running."""
         config, run, before = self.config, self.run, _info_before(self.run.path)
+        self.changed_code = _changed(before, self.code)
         run.info.update(before)  # what is known of earlier training, until this start knows better
         resumed = before.get("resumed")
         run.write_info(
@@ -186,6 +196,7 @@ class _Session:
             config_hash=configuration.identity(config),
             seed=config["seed"],
             dataset_sha256=self.dataset.sha256,
+            code=self.code,
             device=_device_name(self.device),
             precision=config["precision"],
             versions=versions(),
@@ -208,6 +219,12 @@ class _Session:
         if state is not None:
             training.load_state_dict(state)
             log.info("%s: resumed at step %d", run.path, training.step)
+            if self.changed_code:
+                log.warning(
+                    "%s: its first steps were taken by other code of %s; force=true trains it anew",
+                    run.path,
+                    self.changed_code,
+                )
         run.write_info(**training.progress(), diagnosis=training.diagnostics.as_dicts())
         if self.scorer is not None:
             drop_stale(training, run)
@@ -271,7 +288,7 @@ def _same_command(config: Config) -> str:
     return "the same command without force=true" if config["force"] else "the same command"
 
 
-def _why(error: Exception, config: Config) -> str:
+def _why(error: BaseException, config: Config) -> str:
     """The reason for run.json: of our own errors and the system's without a Python name."""
     if isinstance(error, OSError) and error.strerror:
         return (
@@ -302,7 +319,9 @@ def _require_same_images(path: Path, dataset: Dataset) -> None:
         )
 
 
-def _already_complete(path: Path, config: Config, experiment: str | None) -> Outcome | None:
+def _already_complete(
+    path: Path, config: Config, experiment: str | None, code: dict[str, str]
+) -> Outcome | None:
     """The outcome of a run that needs no training, None for one that does.
 
     Raises:
@@ -329,8 +348,19 @@ def _already_complete(path: Path, config: Config, experiment: str | None) -> Out
     diagnosed = [d.get("name") for d in record.info.get("diagnosis") or [] if isinstance(d, dict)]
     if named := [name for name in config["train"]["stop_on"] or () if name in diagnosed]:
         also += f"; what train.stop_on names was found in it: {', '.join(named)}"
-    log.info("%s: complete, skipped (force=true trains it anew)%s", path, also)
+    if changed := _changed(record.info, code):
+        also += f"; but it was trained by other code of {changed}"
+    level = logging.WARNING if changed else logging.INFO
+    log.log(level, "%s: complete, skipped (force=true trains it anew)%s", path, also)
     return Outcome(path, record.status, skipped=True)
+
+
+def _changed(info: Mapping[str, Any], code: dict[str, str]) -> str:
+    """The keys whose code is no more what a run was trained by; nothing of runs from before it was noted."""
+    known = info.get("code")
+    if not isinstance(known, Mapping):
+        return ""
+    return ", ".join(sorted(key for key in {*known, *code} if known.get(key) != code.get(key)))
 
 
 def _looked_up(question: Callable[[], bool], path: Path) -> bool:

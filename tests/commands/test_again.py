@@ -92,3 +92,17 @@ def test_what_cannot_be_trained_is_one_line(
 def test_options_stand_where_they_like(stopped: Path) -> None:
     assert main(["train", "--trust", "--config-dir", ".", str(stopped)]) == 0
     assert runs.read_run(stopped).status == runs.COMPLETED
+
+
+def test_a_configuration_that_was_changed_is_another_run(
+    stopped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = stopped / "config.yaml"
+    text = file.read_text()
+    file.write_text(text.replace("lr: 0.0002", "lr: 0.5", 1))
+    assert file.read_text() != text
+    assert main(["train", str(stopped)]) == 2
+    assert f"ganbench: {file}: changed since its run began; put it back, or" in capsys.readouterr().err
+    assert runs.read_run(stopped).info["steps_done"] == 1
+    file.write_text(text)
+    assert main(["train", str(stopped)]) == 0

@@ -365,6 +365,12 @@ def test_a_folder_of_ones_choice_may_stand_in_a_file(elsewhere: Path) -> None:
     assert find_runs("chosen") == [Path("chosen")] and not Path("out").exists()
 
 
+def test_a_sweep_has_no_single_folder(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("-m", "seed=0,1", "hydra.run.dir=mine") == 2
+    assert "those of a sweep are put below output_root" in capsys.readouterr().err
+    assert not list(Path().iterdir())
+
+
 def test_a_run_may_be_put_where_one_is(elsewhere: Path) -> None:
     Path("here").mkdir()
     os.chdir("here")

@@ -21,6 +21,7 @@ BAD = {
     "train.batch_size=1298": "train.batch_size=1298: must be at most the 1297 training images of digits",
     "train.batch_size=1.5": "train.batch_size=1.5: must be an integer",
     "train.batch_size=many": "train.batch_size=many: must be an integer",
+    "train.steps=1e3": "train.steps=1000.0: must be an integer or null, without point and exponent: 1000",
     "train.steps=3 train.epochs=1": "exactly one of train.steps, train.epochs, train.images.*epochs=1",
     "train.steps=null": "exactly one of train.steps, train.epochs, train.images; given: none",
     "train.steps=0": "train.steps=0: must be",

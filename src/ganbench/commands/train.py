@@ -315,6 +315,12 @@ def _parsed(argv: list[str]) -> argparse.Namespace:
             "train: --config-name and --config-path: all begins with ganbench's own configuration; "
             "change that by KEY=VALUE, add files of your own by --config-dir"
         )
+    if arguments.multirun and any(
+        text.lstrip("+").startswith("hydra.run.dir=") for text in arguments.overrides
+    ):
+        raise UserError(
+            "train: hydra.run.dir is the folder of a single run; those of a sweep are put below output_root"
+        )
     if arguments.config_dir:
         require_own_names(arguments.config_dir)
         add_import_path(arguments.config_dir)

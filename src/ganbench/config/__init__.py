@@ -16,6 +16,7 @@ from ganbench.config.groups import (
 )
 from ganbench.config.messages import hydra_message
 from ganbench.config.targets import (
+    foreign_code,
     instantiate,
     loss_parameters,
     require_trusted,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from ganbench.errors import ConfigError, first_line
@@ -77,6 +80,30 @@ def _is_trusted(target: str) -> bool:
     # A module also holds what it imports: the name must be defined where it claims to be.
     home = getattr(resolve_target(target), "__module__", "") or ""
     return home.startswith("torch.optim.") or home == target.rpartition(".")[0]
+
+
+def foreign_code(config: Config) -> dict[str, str]:
+    """Hex sha256 of the source file of each target outside ganbench and torch.optim, by its dotted key.
+
+    A configuration names such code but does not hold it. What has no source file has no hash.
+    """
+    found = {}
+    for key, target in _targets(config):
+        with suppress(TypeError, OSError):
+            if not _is_trusted(target):
+                source = inspect.getsourcefile(inspect.unwrap(resolve_target(target)))
+                if source is not None:
+                    found[key] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    return found
+
+
+def _targets(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Each ``_target_`` below `node` with its dotted key."""
+    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        if key == "_target_":
+            yield f"{prefix}{key}", str(value)
+        yield from _targets(value, f"{prefix}{key}.")
 
 
 def check_targets(config: Config) -> None:

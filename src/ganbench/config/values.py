@@ -65,7 +65,10 @@ def converted(schema: type, values: Mapping[str, Any], group: str) -> Config:
     given = [field for field in fields(schema) if field.name in values]
     for field in given:
         value, wanted = values[field.name], _TYPES.get(str(getattr(field.type, "__name__", field.type)))
-        refusal = ConfigError(f"{prefix}{field.name}={shown(value)}: must be {wanted or field.type}")
+        rule = wanted or str(field.type)
+        if rule.startswith("an integer") and isinstance(value, float) and value.is_integer():
+            rule += f", without point and exponent: {int(value)}"
+        refusal = ConfigError(f"{prefix}{field.name}={shown(value)}: must be {rule}")
         # OmegaConf takes a truth value for an integer, and a number for a truth value.
         if wanted and wanted.startswith("an integer") and isinstance(value, bool):
             raise refusal

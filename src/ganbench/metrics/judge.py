@@ -109,9 +109,9 @@ def load_judge(dataset: str, variant: str = "judge", folder: Path | None = None)
     names = _judges_in(place)
     if name not in names:
         raise UserError(
-            f"eval.extractor={variant}: no judge {variant!r} for dataset {dataset!r}; there is: "
-            f"{', '.join(names) or 'none'} (<dataset>_<variant>); use eval.extractor=inception, or "
-            "eval.enabled=false to train without scores"
+            f"eval.extractor={variant}: no judge {variant!r} for dataset {dataset!r}; there is, as "
+            f"dataset_judge: {', '.join(names) or 'none'}; use eval.extractor=inception, or train without "
+            "scores by eval.enabled=false"
         )
     card = _read_card(place / f"{name}.json")
     weights = _read_verified(place / f"{name}.safetensors", card)
