@@ -34,8 +34,8 @@ pytestmark = pytest.mark.usefixtures("cached_data")
 
 INFO_KEYS = {
     "schema", "status", "reason", "config_hash", "seed", "dataset_sha256", "code", "device", "precision",
-    "versions", "git", "host", "started_at", "finished_at", "steps_done", "steps_total", "images_seen", "seconds",
-    "peak_memory_bytes", "parameters", "diagnosis", "execution", "name", "experiment", "resumed",
+    "versions", "git", "host", "started_at", "finished_at", "steps_done", "steps_total", "images_seen",
+    "seconds", "peak_memory_bytes", "parameters", "diagnosis", "execution", "name", "experiment", "resumed",
 }  # fmt: skip
 
 ALWAYS = {
