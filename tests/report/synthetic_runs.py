@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ganbench.identity import identity
+
 JUDGES = {"judge": "a" * 64, "judge_b": "b" * 64, "inception": "c" * 64}
 
 FID = {"bce": 12.0, "lsgan": 14.0, "hinge": 10.0, "wgan_clip": 40.0, "wgan_gp": 9.0, "sn_hinge": 11.0}
@@ -112,7 +114,8 @@ def info(settings: dict[str, Any], **changes: Any) -> dict[str, Any]:
     steps = settings["train"]["steps"]
     images = steps * settings["train"]["batch_size"] * settings["loss"]["n_critic"]
     return {
-        "schema": 1, "status": "completed", "reason": None, "config_hash": "0" * 64, "seed": settings["seed"],
+        "schema": 1, "status": "completed", "reason": None, "config_hash": identity(settings),
+        "seed": settings["seed"],
         "name": {group: settings[group]["name"] for group in ("dataset", "model", "loss")},
         "dataset_sha256": "d" * 64, "device": "cpu", "precision": "float32", "versions": {"torch": "2"},
         "git": None, "host": "here", "started_at": "2025-01-01T00:00:00+00:00",

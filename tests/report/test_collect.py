@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 import synthetic_runs as synthetic
+import yaml
 
+from ganbench.config import compose, to_yaml
 from ganbench.errors import UserError
+from ganbench.identity import identity
 from ganbench.report.blocks import blocks
 from ganbench.report.collect import collect, flatten
 from ganbench.report.comparison import Options, compare
 from ganbench.report.export import to_json
+from ganbench.report.figures.losses import losses
 from ganbench.report.html import to_html
 from ganbench.report.render import to_text
 
@@ -107,9 +111,90 @@ def test_one_bad_score_record_leaves_the_others(root: Path) -> None:
     assert report.tables[0].rows[0].cells["fid"].centre == 10.0
     assert report.skipped[0].reason.startswith("scores.json, record 1: has no protocol")
     text = to_text(blocks(report))
-    assert "Score records left out: 1" in text and "the rest of the run is used" in text
+    assert "Parts of runs left out: 1" in text and "the rest of the run is used" in text
     assert "Skipped" not in text, "a run that is used"
     assert "skipped" not in to_html(report, [])
+
+
+def edited(folder: Path, old: str, new: str) -> Path:
+    """The run with a part of its config.yaml replaced."""
+    text = (folder / "config.yaml").read_text()
+    assert old in text
+    (folder / "config.yaml").write_text(text.replace(old, new))
+    return folder
+
+
+def test_a_configuration_edited_after_training_is_not_a_recipe(root: Path) -> None:
+    synthetic.completed(root, seed=0)
+    bad = edited(synthetic.completed(root, seed=1), "lr: 0.0002", "lr: 0.5")
+    report = compare(Options(roots=[root]))
+    assert [run.seed for run in report.runs] == [0]
+    (skipped,) = report.skipped
+    assert skipped.path == bad and not skipped.in_part
+    assert skipped.reason.startswith("config.yaml is not the one this run was trained by (config_hash ")
+    assert "put it back, or train it as a run of its own by `ganbench train config.yaml`" in skipped.reason
+
+
+def test_housekeeping_may_be_edited(root: Path) -> None:
+    edited(synthetic.completed(root), "output_root: outputs", "output_root: /elsewhere")
+    assert collect([root]).skipped == []
+
+
+@pytest.mark.parametrize("train", ["5", "[1]", "text", "null"])
+def test_a_group_that_is_no_mapping_is_another_configuration(root: Path, train: str) -> None:
+    synthetic.completed(root, seed=0)
+    bad = synthetic.completed(root, seed=1)
+    content = yaml.safe_load((bad / "config.yaml").read_text()) | {"train": yaml.safe_load(train)}
+    (bad / "config.yaml").write_text(yaml.safe_dump(content))
+    (skipped,) = collect([root]).skipped
+    assert "config_hash" in skipped.reason
+
+
+def test_a_run_that_says_no_hash_is_used(root: Path) -> None:
+    folder = edited(synthetic.completed(root), "lr: 0.0002", "lr: 0.5")
+    info = json.loads((folder / "run.json").read_text())
+    del info["config_hash"]
+    (folder / "run.json").write_text(json.dumps(info))
+    assert collect([root]).skipped == []
+
+
+def test_an_old_configuration_that_says_later_keys_now_is_the_same(root: Path) -> None:
+    """A run from before the key, resumed since: its hash is the old one."""
+    folder = synthetic.completed(root)
+    content = yaml.safe_load((folder / "config.yaml").read_text())
+    content["loss"]["reuse_fakes"], content["remedy"] = False, {"pack": 1, "unroll": 0}
+    (folder / "config.yaml").write_text(yaml.safe_dump(content))
+    assert collect([root]).skipped == []
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model=mlp", "train.steps=3"],
+        ["loss=wgan_gp", "loss.optimizer.lr=1e-5", "loss.optimizer.betas=[0,0.9]"],
+        ["model=cgan", "remedy.pack=2", "remedy.ema_decay=0.999", "train.stop_on=[collapse]", "logger=csv"],
+        ["loss.optimizer.lr=1", "+loss.optimizer.weight_decay=1e-12"],
+    ],
+)
+def test_what_train_writes_has_the_hash_it_writes(root: Path, overrides: list[str]) -> None:
+    settings = compose(["dataset=digits", *overrides])
+    folder = synthetic.write(root / "run", settings, synthetic.info(synthetic.config("mlp", "bce", 0)))
+    (folder / "config.yaml").write_text(to_yaml({**settings, "force": False}))
+    info = json.loads((folder / "run.json").read_text()) | {"config_hash": identity(settings)}
+    (folder / "run.json").write_text(json.dumps(info))
+    assert collect([root]).skipped == []
+
+
+def test_a_damaged_history_is_told_where_it_is_read(root: Path) -> None:
+    folder = synthetic.completed(root)
+    (folder / "history.csv").write_text("step\nthree\n")
+    report = compare(Options(roots=[root]))
+    assert report.left_out == [], "a table reads no history"
+    losses(report.tables[0])
+    (part,) = report.left_out
+    assert part.path == folder and part.in_part and part.reason.startswith("history.csv: damaged")
+    assert part.reason in to_text(blocks(report)) and part.reason in to_html(report, [])
+    assert part.reason in json.loads(to_json(report))["skipped"][0]["reason"]
 
 
 def test_nesting_without_end(root: Path) -> None:

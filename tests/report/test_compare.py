@@ -13,6 +13,7 @@ import pytest
 import synthetic_runs as synthetic
 
 from ganbench.errors import UserError
+from ganbench.metrics.judge import NUM_FEATURES
 from ganbench.report import judging
 from ganbench.report.aggregate import _tied
 from ganbench.report.blocks import blocks, problem_lines, summary_text
@@ -20,6 +21,7 @@ from ganbench.report.columns import COLUMNS
 from ganbench.report.comparison import Options, Report, compare
 from ganbench.report.figures import radar
 from ganbench.report.protocol import Budget
+from ganbench.report.remarks import FEATURES
 from ganbench.report.render import to_text
 from ganbench.report.table import Row, summarise
 
@@ -63,6 +65,32 @@ def test_only_columns_in_which_recipes_differ_are_shown(root: Path) -> None:
     table = compared(root).tables[0]
     assert table.keys == ["loss", "loss.optimizer.lr"]
     assert {r.label for r in table.rows} == {"bce / lr=0.001", "bce / lr=0.0002", "wgan_gp / lr=0.0001"}
+
+
+def test_runs_trained_on_other_images_are_another_recipe(root: Path) -> None:
+    for seed, images in enumerate(("ab12cd34" * 8, "ab12cd34" * 8, "0f" * 32)):
+        rewrite(synthetic.completed(root, seed=seed), dataset_sha256=images)
+    (table,) = compared(root).tables
+    assert table.keys == ["dataset_sha256"]
+    assert {r.label: sorted(r.picks) for r in table.rows} == {
+        "dataset_sha256=ab12cd34": [0, 1],
+        "dataset_sha256=0f0f0f0f": [2],
+    }
+    (only,) = compared(root, where=["dataset_sha256=0f0f0f0f"]).tables[0].rows
+    assert sorted(only.picks) == [2] and "dataset_sha256" not in only.recipe
+
+
+def test_images_that_differ_with_the_dataset_or_its_size_are_no_column(root: Path) -> None:
+    for size, images in ((28, "a" * 64), (64, "b" * 64)):
+        rewrite(synthetic.completed(root, dataset__image_size=size), dataset_sha256=images)
+    assert compared(root).tables[0].keys == ["dataset.image_size"]
+
+
+def test_runs_that_say_nothing_of_their_images_are_one_recipe(root: Path) -> None:
+    for seed in (0, 1):
+        rewrite(synthetic.completed(root, seed=seed), dataset_sha256=None)
+    (only,) = compared(root).tables[0].rows
+    assert sorted(only.picks) == [0, 1]
 
 
 def test_integral_floats_are_the_same_recipe(root: Path) -> None:
@@ -424,11 +452,39 @@ def test_what_is_not_shown_is_named(root: Path) -> None:
     assert "not shown: mnist by judge_b against the test split" in compared(root).notes[0]
 
 
+def test_the_protocol_of_most_runs_comes_first(root: Path) -> None:
+    """Numbers are numbers: as texts 20000 lies between 2 and 500."""
+    for seed in range(2):
+        folder = synthetic.completed(root, seed=seed, training=False)
+        scores = json.loads((folder / "scores.json").read_text())
+        aside = [synthetic.record(9.0, num_generated=made) for made in (500, 2, 20_000)]
+        aside.append(synthetic.record(9.0, pr_k=20))
+        aside.append(synthetic.record(9.0, pr_k=5))
+        set_scores(folder, scores if seed else [*scores, *aside])
+    protocols = [table.protocol for table in compared(root).tables]
+    assert [(p.get("num_generated"), p.get("pr_k")) for p in protocols if p] == [
+        ("10000", "3"),
+        ("20000", "3"),
+        ("10000", "5"),
+        ("10000", "20"),
+        ("500", "3"),
+        ("2", "3"),
+    ]
+
+
+def test_the_dataset_of_most_runs_comes_first(root: Path) -> None:
+    synthetic.completed(root, dataset="digits")
+    for seed in range(2):
+        synthetic.completed(root, seed=seed, dataset="mnist")
+    synthetic.completed(root, dataset="a")
+    assert [table.dataset for table in compared(root).tables] == ["mnist", "a", "digits"]
+
+
 def test_runs_that_only_the_second_judge_scored_are_shown(root: Path) -> None:
     synthetic.completed(root, loss="bce", extractors=("judge", "judge_b"))
     synthetic.completed(root, loss="hinge", extractors=("judge_b",))
     tables = compared(root).tables
-    assert [len(table.rows) for table in tables] == [1, 2]
+    assert [len(table.rows) for table in tables] == [2, 1], "the one of most runs first"
 
 
 def test_a_ranking_that_changes_with_the_judge_is_unstable(root: Path) -> None:
@@ -504,6 +560,93 @@ def test_a_score_of_older_weights_is_not_one_of_the_last(root: Path) -> None:
     assert table.rows[0].cells["fid"].values == {0: 2.0}
 
 
+# --- what else a reader must know -------------------------------------------------------------------
+
+
+def test_networks_of_different_sizes_are_told(root: Path) -> None:
+    sizes = {"bce": 1_648_385, "hinge": 1_648_385, "wgan_gp": 3_353_441}
+    for loss, size in sizes.items():
+        folder = synthetic.completed(root, loss=loss)
+        rewrite(folder, parameters={"generator": 1000, "discriminator": size})
+    (note,) = [note for note in compared(root).tables[0].notes if "size" in note]
+    assert note == (
+        "the networks differ in size, counted in parameters: "
+        "discriminator 1,648,385 (bce, hinge), 3,353,441 (wgan_gp)"
+    )
+    (table,) = compared(root, where=["loss=bce,hinge"]).tables
+    assert not any("size" in note for note in table.notes)
+
+
+def test_what_the_runs_were_made_by_is_told_where_it_differs(root: Path) -> None:
+    for seed, (torch, commit, dirty) in enumerate(
+        [("2.14.1", "1" * 40, False), ("2.14.1", "2" * 40, True), ("2.6.0", "1" * 40, False)]
+    ):
+        rewrite(
+            synthetic.completed(root, seed=seed),
+            versions={"ganbench": "0.1.0", "torch": torch},
+            git={"commit": commit, "dirty": dirty},
+        )
+    (note,) = [note for note in compared(root).tables[0].notes if "made by" in note]
+    assert note == (
+        "the runs were made by torch 2.14.1 (2), 2.6.0 (1); ganbench's commits 11111111 (2), 22222222 (1); "
+        "ganbench with uncommitted changes (1)"
+    )
+    (table,) = compared(root, where=["seed=0"]).tables
+    assert not any("made by" in note for note in table.notes)
+
+
+def test_foreign_code_that_changed_between_the_runs_of_a_row_is_told(root: Path) -> None:
+    for loss in ("bce", "hinge"):
+        for seed in range(3):
+            code = {"loss._target_": f"{seed * (loss == 'bce')}" * 64}
+            rewrite(synthetic.completed(root, loss=loss, seed=seed), code=code if seed else {})
+    notes = [note for note in compared(root).tables[0].notes if "code" in note]
+    assert notes == ["loss._target_: its code changed between the runs of bce"]
+
+
+@pytest.mark.parametrize("odd", [3, [], "text", {"loss": 3}, {"loss": None}])
+def test_odd_entries_of_run_json_do_no_harm(root: Path, odd: object) -> None:
+    for seed in (0, 1):
+        keys = ("code", "git", "versions", "parameters", "dataset_sha256")
+        rewrite(synthetic.completed(root, seed=seed), **dict.fromkeys(keys, odd))
+    report = compared(root)
+    assert len(report.runs) == 2 and "FID" in to_text(blocks(report))
+
+
+@pytest.mark.parametrize(
+    ("extractor", "made", "told"),
+    [
+        ("inception", 2048, "set eval.num_samples above 2,048"),
+        ("inception", 2049, ""),
+        ("judge", 64, "set eval.num_samples above 64"),
+        ("judge", 65, ""),
+    ],
+)
+def test_fid_of_fewer_images_than_feature_dimensions_is_told(
+    root: Path, extractor: str, made: int, told: str
+) -> None:
+    folder = synthetic.completed(root, training=False)
+    set_scores(folder, [synthetic.record(9.0, extractor=extractor, num_generated=made)])
+    notes = [note for note in compared(root).tables[0].notes if "rank-deficient" in note]
+    assert len(notes) == bool(told) and all(note.endswith(told) for note in notes)
+
+
+def test_a_reference_of_few_images_asks_for_another_extractor(root: Path) -> None:
+    folder = synthetic.completed(root, training=False)
+    score = synthetic.record(9.0, extractor="inception")
+    score["protocol"]["reference"]["count"] = 397
+    set_scores(folder, [score])
+    (note,) = [note for note in compared(root).tables[0].notes if "rank-deficient" in note]
+    assert note == (
+        "FID is of 397 images in 2,048 feature dimensions (inception): their covariance is rank-deficient, "
+        "so FID is too high; choose another eval.extractor"
+    )
+
+
+def test_the_dimensions_told_are_those_of_the_judges() -> None:
+    assert FEATURES["judge"] == FEATURES["judge_b"] == NUM_FEATURES
+
+
 # --- floors -----------------------------------------------------------------------------------------
 
 
@@ -575,6 +718,52 @@ def test_a_pipe_among_the_floors_is_not_waited_for(root: Path) -> None:
     os.mkfifo(root / "floors" / "x.json")
     (root / "floors" / "zero.json").symlink_to("/dev/zero")
     assert len(compared(root).tables[0].floors) == 1
+
+
+def floors_of(root: Path, images: str, count: int = 10_000) -> None:
+    """Both floors of a dataset called mnist, whose test images have the given hash."""
+    (root / "floors").mkdir(exist_ok=True)
+    records = [
+        synthetic.record(1.2, "floor") | {"floor": "train-test"},
+        synthetic.record(1.1, "floor", split="train") | {"floor": "train-halves"},
+    ]
+    records[0]["protocol"]["reference"] |= {"sha256": images, "count": count}
+    records[1]["protocol"]["reference"] |= {"sha256": "c" * 64, "count": 10_000}
+    (root / "floors" / "mnist-judge.json").write_text(json.dumps(records))
+
+
+@pytest.mark.parametrize("count", [10_000, 400], ids=["as many images", "fewer"])
+def test_floors_of_another_dataset_of_that_name_are_left_out(root: Path, count: int) -> None:
+    synthetic.completed(root)
+    floors_of(root, "b" * 64, count)
+    (table,) = compared(root).tables
+    assert table.floors == [], "the halves neither, though their reference is of train"
+    (note,) = [note for note in table.notes if "floors" in note]
+    assert note == (
+        "no floors: those of mnist are of other images than this table's reference "
+        "(reference.sha256 mnisttest)"
+    )
+    floors_of(root, "mnisttest")
+    (table,) = compared(root).tables
+    assert [floor.name for floor in table.floors] == [
+        "train against test",
+        "one half of train against the other",
+    ]
+
+
+def test_other_images_are_never_among_the_settings_cut_off(root: Path) -> None:
+    """The half of a train split is no whole one: only the reader can tell."""
+    synthetic.completed(root)
+    floors_of(root, "mnisttest")
+    path = root / "floors" / "mnist-judge.json"
+    records = json.loads(path.read_text())
+    records[1]["protocol"] |= {"pr_k": 5, "dc_k": 7, "kid_subsets": 9, "is_splits": 5, "num_generated": 500}
+    path.write_text(json.dumps(records[1:]))
+    folder = next(run.path for run in compared(root).runs)
+    set_scores(folder, [synthetic.record(9.0, split="train")])
+    (table,) = compared(root).tables
+    (floor,) = table.floors
+    assert floor.differs.startswith("reference.sha256 cccccccc (mnisttrain), ") and "more" in floor.differs
 
 
 # --- budgets ----------------------------------------------------------------------------------------

@@ -54,6 +54,16 @@ def test_they_stand_under_a_table_of_their_protocol(root: Path) -> None:
     assert "one half of train against the other" in found
 
 
+def test_they_do_not_stand_under_somebody_elses_dataset_of_that_name(root: Path) -> None:
+    """Which the judge that ships scored, too."""
+    run, floor = scored_on_digits(root)
+    text = (run / "scores.json").read_text()
+    (run / "scores.json").write_text(text.replace(floor["protocol"]["reference"]["sha256"], "e" * 64))
+    (table,) = compare(Options(roots=[root])).tables
+    assert table.floors == []
+    assert any(note.endswith("(reference.sha256 eeeeeeee)") for note in table.notes)
+
+
 def test_a_table_without_scores_has_no_rows_of_them(root: Path) -> None:
     run, _ = scored_on_digits(root)
     assert "floor: " in to_text(blocks(compare(Options(roots=[root]))))

@@ -41,6 +41,20 @@ def test_one_row_for_each_run_weights_and_protocol(filled: Path) -> None:
     assert (rows[0]["seconds"], rows[0]["images_per_second"]) == (45.6, pytest.approx(256_000 / 45.6))
 
 
+def test_what_a_run_was_made_by_has_columns(root: Path) -> None:
+    path = synthetic.completed(root, training=False) / "run.json"
+    said = {
+        "versions": {"ganbench": "0.1.0", "torch": "2.14.1"}, "git": {"commit": "c0ffee" * 6, "dirty": True},
+    }  # fmt: skip
+    path.write_text(json.dumps(json.loads(path.read_text()) | said))
+    synthetic.completed(root, seed=1, training=False)
+    first, *_, last = ganbench.load_runs(root, as_frame=False)
+    names = ("dataset_sha256", "ganbench", "torch", "commit", "dirty")
+    assert first["discriminator_parameters"] == 1000
+    assert [first[name] for name in names] == ["d" * 64, "0.1.0", "2.14.1", "c0ffee" * 6, True]
+    assert [last[name] for name in names] == ["d" * 64, None, "2", None, None]
+
+
 def test_scores_during_training(filled: Path) -> None:
     rows = ganbench.load_runs(filled, scores="training", as_frame=False)
     assert [row["step"] for row in rows if row["seed"] == 0] == [400, 800, 1200, 1600, 2000]

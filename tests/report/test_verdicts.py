@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+import synthetic_runs as synthetic
 from scipy import stats
 
 from ganbench.report import verdicts
+from ganbench.report.blocks import blocks
+from ganbench.report.comparison import Options, Report, compare
+from ganbench.report.export import tables_csv, to_json
+from ganbench.report.html import to_html
+from ganbench.report.render import to_latex, to_markdown, to_text
 from ganbench.report.verdicts import (
     bootstrap_interval,
     holm,
@@ -68,18 +78,50 @@ def test_unpaired_test_of_separated_seeds_reaches_its_least_p(n: int, m: int) ->
     assert smallest_p(n, m, paired=False) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("paired", [True, False])
-def test_permutation_p_is_scipys_exact_one(paired: bool) -> None:
+def welch(x: np.ndarray, y: np.ndarray) -> float:
+    return abs(stats.ttest_ind(x, y, equal_var=False).statistic)
+
+
+def mean_difference(x: np.ndarray, y: np.ndarray) -> float:
+    return abs(np.mean(x) - np.mean(y))
+
+
+@pytest.mark.parametrize(
+    ("paired", "statistic", "n"), [(True, mean_difference, 6), (False, mean_difference, 6), (False, welch, 4)]
+)
+def test_permutation_p_is_scipys_exact_one(paired: bool, statistic: object, n: int) -> None:
+    """Unpaired it is that of Welch's t, with as many on both sides that of the difference as well."""
     rng = np.random.default_rng(1)
-    for _ in range(5):
-        a, b = rng.normal(size=6), rng.normal(0.5, size=6)
+    for _ in range(3):
+        a, b = rng.normal(0, 2, size=n), rng.normal(0.5, size=6)
         expected = stats.permutation_test(
             (a, b),
-            lambda x, y: np.mean(x) - np.mean(y),
+            statistic,
             permutation_type="samples" if paired else "independent",
+            alternative="greater",
             n_resamples=np.inf,
         ).pvalue
         assert permutation_test(a, b, paired)[0] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ([2.0] * 3, [2.0] * 5, 1.0),  # 0 / 0 in every arrangement
+        ([1.0] * 3, [2.0] * 5, 1 / 56),  # infinite, as no other arrangement is
+        ([1.0] * 3, [2.0] * 3, 2 / 20),  # and its mirror image
+        ([0.1] * 3, [0.1 + 1e-3] * 3, 2 / 20),
+        ([1.0, 1.0, 2.0], [1.0, 2.0, 2.0, 1.0, 2.0], 1.0),  # no arrangement is less extreme
+        ([1.0, 2.0, 3.0], [2.0] * 5, 1.0),
+        ([1e200, 2e200, 3e200], [7e200, 8e200, 9e200], 2 / 20),
+        ([1e-200, 2e-200, 3e-200], [7e-200, 8e-200, 9e-200], 2 / 20),
+    ],
+)
+def test_unpaired_p_of_values_without_variance_and_far_out(
+    a: list[float], b: list[float], expected: float
+) -> None:
+    assert permutation_test(a, b, paired=False)[0] == pytest.approx(expected)
+    assert permutation_test(b, a, paired=False)[0] == pytest.approx(expected)
 
 
 def test_permutation_p_of_equal_sides_is_one() -> None:
@@ -211,6 +253,20 @@ def test_false_positive_rate_is_the_tests_exact_size(paired: bool, n: int, size:
     assert rejected / worlds == pytest.approx(size, abs=4 * error)
 
 
+@pytest.mark.parametrize(("n", "m", "size"), [(4, 10, 0.096), (4, 6, 0.088), (3, 6, 0.118)])
+def test_false_positive_rate_where_the_smaller_side_is_noisier(n: int, m: int, size: float) -> None:
+    """Equal means, three times the standard deviation on the smaller side, 600 times.
+
+    `size` is of 10,000 other worlds; by the bare difference it would be 0.206, 0.131 and 0.179. Tolerance
+    2.5 standard errors.
+    """
+    rng = np.random.default_rng(12)
+    rejected = sum(
+        permutation_test(rng.normal(0, 3, n), rng.normal(0, 1, m), False)[0] <= 0.05 for _ in range(600)
+    )
+    assert rejected / 600 == pytest.approx(size, abs=2.5 * math.sqrt(size * (1 - size) / 600))
+
+
 def test_family_of_equal_recipes_rarely_has_any_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four equal recipes, six pairs, 150 times: any verdict at all in at most 5 % (plus three errors)."""
     monkeypatch.setattr(verdicts, "bootstrap_interval", lambda *arguments: (0.0, 0.0))  # slow, unused
@@ -255,3 +311,54 @@ def test_bootstrap_interval_is_reproducible_and_holds_the_difference() -> None:
     low, high = bootstrap_interval(a, b, paired=False)
     assert (low, high) == bootstrap_interval(a, b, paired=False)
     assert low < np.mean(a) - np.mean(b) < high
+
+
+# --- recipes that lost runs -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def survivors(root: Path) -> Report:
+    """Of ten seeds of lsgan, five diverged, one failed, one was killed; seed 9 failed and was run again."""
+    for seed in range(10):
+        synthetic.completed(root, loss="bce", seed=seed, fid=20 + 0.1 * seed, training=False)
+        if seed not in range(3, 9):
+            synthetic.completed(root, loss="lsgan", seed=seed, fid=10 + 0.2 * seed, training=False)
+        elif seed < 8:
+            synthetic.failed(root, "diverged", "d_loss is nan", loss="lsgan", seed=seed)
+    synthetic.failed(root, "failed", "why", loss="lsgan", seed=8)
+    synthetic.failed(root / "before", "failed", "why", loss="lsgan", seed=9)
+    synthetic.failed(root, "interrupted", "SIGTERM", loss="lsgan", seed=10)
+    return compare(Options(roots=[root], test=True))
+
+
+def test_a_verdict_on_survivors_says_so_in_its_line(survivors: Report) -> None:
+    text = to_text(blocks(survivors))
+    (line,) = (line for line in text.splitlines() if line.startswith("lsgan") and "than" in line)
+    assert line.startswith("lsgan  survivors better than  bce ")
+    assert line.endswith("4 (5 diverged, 1 failed) / 10 unpaired")
+    assert "survivors: runs that diverged or failed have no score" in text
+
+
+def test_every_format_says_which_runs_a_verdict_lacks(survivors: Report) -> None:
+    parts = blocks(survivors)
+    for text in (to_text(parts), to_markdown(parts), to_latex(parts), to_html(survivors, [])):
+        assert "survivors better than" in text
+        assert "(5 diverged, 1 failed)" in text.replace("\\", "")
+    (verdict,) = json.loads(to_json(survivors))["tables"][0]["verdicts"]
+    assert (verdict["lost_first"], verdict["lost_second"]) == ("5 diverged, 1 failed", "")
+    lines = csv.DictReader(io.StringIO(tables_csv(survivors)))  # no verdicts there
+    lost = next(line["not_counted"] for line in lines if line["recipe"] == "lsgan")
+    assert "5 diverged" in lost and "1 interrupted" in lost
+
+
+def test_a_verdict_against_survivors_says_so(survivors: Report) -> None:
+    survivors = compare(Options(roots=survivors.options.roots, baseline="lsgan"))
+    assert "bce    worse than survivors of  lsgan" in to_text(blocks(survivors))
+
+
+def test_without_lost_runs_nothing_speaks_of_survivors(root: Path) -> None:
+    for loss, seed in itertools.product(("bce", "hinge"), range(6)):
+        synthetic.completed(root, loss=loss, seed=seed, fid=10 + seed + 20 * (loss == "bce"), training=False)
+    synthetic.failed(root, "interrupted", "SIGTERM", seed=9)
+    text = to_text(blocks(compare(Options(roots=[root], test=True))))
+    assert "better than" in text and "survivors" not in text

@@ -11,7 +11,7 @@ from ganbench.report.naming import name_rows
 from ganbench.report.protocol import Budget, Pick, Protocol, progress, reached
 from ganbench.report.remarks import machines, remark_budgets, remark_conditions
 from ganbench.report.table import Problem, Row, Stat, Summary, Table, summarise
-from ganbench.report.text import DASH, as_number, count
+from ganbench.report.text import DASH, count, natural
 from ganbench.report.verdicts import MIN_SEEDS, welch_interval
 
 
@@ -53,7 +53,7 @@ def sort_rows(table: Table, by: str) -> None:
             key=lambda row: (by not in row.cells, sign * row.cells[by].centre if by in row.cells else 0.0)
         )
         return
-    table.rows.sort(key=lambda row: _natural(row_value(row, by)))
+    table.rows.sort(key=lambda row: natural(row_value(row, by)))
 
 
 def row_value(row: Row, key: str) -> str:
@@ -166,8 +166,3 @@ def _tied(cell: Summary, best: Summary, lower_is_better: bool) -> bool:
     low, high = welch_interval(list(cell.values.values()), list(best.values.values()))
     # Not beyond noise worse; of medians the best may have the worse mean.
     return low <= 0 if lower_is_better else high >= 0
-
-
-def _natural(text: str) -> tuple[int, float, str]:
-    number = as_number(text)
-    return (0, number, "") if number is not None else (2 if text == DASH else 1, 0.0, text)

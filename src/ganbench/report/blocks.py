@@ -11,7 +11,7 @@ from ganbench.report.comparison import Report
 from ganbench.report.published import Source
 from ganbench.report.table import Floor, Mark, Row, Summary, Table
 from ganbench.report.text import DASH, count, listed, p_value
-from ganbench.report.verdicts import MIN_SEEDS, Verdict
+from ganbench.report.verdicts import ALPHA, MIN_SEEDS, Verdict
 
 Line = str | Mapping[Mark, str]
 """Text, or what each mark in a grid means: a format has signs of its own for them."""
@@ -74,9 +74,9 @@ def blocks(report: Report) -> list[Block]:
         out.append(Block("notes", "Notes", lines=report.notes))
     for title, in_part in (
         ("Skipped: {:,} that could not be used", False),
-        ("Score records left out: {:,}", True),
+        ("Parts of runs left out: {:,}", True),
     ):
-        lines = [f"{s.path}: {s.reason}" for s in report.skipped if s.in_part == in_part]
+        lines = [f"{s.path}: {s.reason}" for s in report.left_out if s.in_part == in_part]
         if lines:
             out.append(Block("skipped", title.format(len(lines)), lines=lines))
     out += [_published(source) for source in report.published]
@@ -161,9 +161,15 @@ def _legend(table: Table) -> list[Line]:
 def _verdicts(table: Table, index: int) -> Block:
     column = table.by or COLUMNS["fid"]
     lines = [
-        "difference of means over seeds, first minus second, with a 95 % bootstrap interval; p of a "
-        "permutation test after Holm's correction; better or worse where p <= 0.05"
+        "difference of means over seeds (not of medians), first minus second, with a 95 % bootstrap interval "
+        "of each comparison alone",
+        "p of a permutation test, and the smallest that so many seeds can give, after Holm's correction over "
+        f"all comparisons with {MIN_SEEDS} seeds a side; better or worse where p <= {ALPHA}",
     ]
+    if any(verdict.lost_first or verdict.lost_second for verdict in table.verdicts):
+        lines.append(
+            "survivors: runs that diverged or failed have no score; a verdict is on the others alone"
+        )
     if any(not verdict.exact for verdict in table.verdicts):
         lines.append("with many seeds the rearrangements were drawn at random (20,000)")
     grid = None
@@ -179,15 +185,14 @@ def _verdict_cells(verdict: Verdict, column: Column) -> list[Cell]:
     interval = DASH
     if verdict.low is not None and verdict.high is not None:
         interval = f"[{column.text(verdict.low, like)}, {column.text(verdict.high, like)}]"
-    sizes = str(verdict.n_first)
-    if verdict.n_second != verdict.n_first:
-        sizes += f" / {verdict.n_second}"
+    sides = (verdict.n_first, verdict.lost_first), (verdict.n_second, verdict.lost_second)
+    # "6" is 6 on both sides.
+    sizes = " / ".join(dict.fromkeys(f"{n} ({lost})" if lost else str(n) for n, lost in sides))
     if min(verdict.n_first, verdict.n_second) >= MIN_SEEDS:
         sizes += " paired" if verdict.paired else " unpaired"
-    words = {"better": "better than", "worse": "worse than"}.get(verdict.outcome, verdict.outcome)
     texts = [
         verdict.first,
-        words,
+        _outcome(verdict),
         verdict.second,
         column.text(verdict.difference, like),
         interval,
@@ -196,6 +201,14 @@ def _verdict_cells(verdict: Verdict, column: Column) -> list[Cell]:
         sizes,
     ]
     return [Cell(text) for text in texts]
+
+
+def _outcome(verdict: Verdict) -> str:
+    """What stands between the two names; of a recipe that lost runs only the survivors are judged."""
+    if verdict.outcome not in ("better", "worse"):
+        return verdict.outcome
+    survivors = "survivors " if verdict.lost_first else ""
+    return f"{survivors}{verdict.outcome} than{' survivors of' if verdict.lost_second else ''}"
 
 
 def _published(source: Source) -> Block:

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ganbench.errors import RunError, UserError
+from ganbench.identity import identity
+from ganbench.quick import no_garbage
 from ganbench.report.columns import finite
-from ganbench.report.text import clean, listed, setting
+from ganbench.report.text import clean, digest, listed, setting
 from ganbench.runs import RunRecord, find_runs, read_run
-from ganbench.schema import later_keys
+from ganbench.schema import later_keys, lookup
 
 NAMES = ("dataset", "model", "loss")
+
+DATA = "dataset_sha256"
+"""The setting that run.json tells: of one configuration, the images in its folder may be others."""
 
 NOT_RECIPE = frozenset(
     {
@@ -24,6 +29,8 @@ NOT_RECIPE = frozenset(
     }
 )  # fmt: skip
 """Keys in which the runs of one recipe may differ; so may all of ``eval.*``, which the protocol tells."""
+
+LATER = later_keys()
 
 _MAX_DEPTH = 10
 
@@ -41,7 +48,10 @@ class Skipped:
 
 @dataclass(eq=False)
 class Run:
-    """One run directory. `config` is flat with dotted keys; `records` are the usable score records."""
+    """One run directory. `config` is flat with dotted keys; `records` are the usable score records.
+
+    `damage` is what was found damaged in a file that is read only when asked for.
+    """
 
     path: Path
     config: JsonObject
@@ -51,6 +61,7 @@ class Run:
     status: str
     reason: str
     source: RunRecord = field(repr=False)
+    damage: str = ""
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -70,16 +81,17 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, str]:
-        """Every config key that makes the recipe, as text.
+        """Every config key that makes the recipe, as text, and `DATA` by its first digits where it is known.
 
         A later key at its default is left out: a run from before the key is one of the same recipe.
         """
-        later = later_keys()
-        return {
+        told = {
             key: setting(value)
             for key, value in self.config.items()
-            if is_setting(key) and not (key in later and value == later[key])
+            if is_setting(key) and not (key in LATER and value == LATER[key])
         }
+        images = self.said(DATA)
+        return told | {DATA: digest(images)} if images else told
 
     @cached_property
     def recipe(self) -> frozenset[tuple[str, str]]:
@@ -97,14 +109,24 @@ class Run:
         short = {**self.names, "seed": str(self.seed), "status": self.status, "experiment": self.experiment}
         if key in short:
             return short[key]
+        if key == DATA:
+            return self.settings.get(DATA)
         return setting(self.config[key]) if key in self.config else None
 
     def measured(self, key: str) -> float | None:
         """A finite number of run.json, by dotted key."""
-        node: Any = self.info
-        for part in key.split("."):
-            node = node.get(part) if isinstance(node, Mapping) else None
-        return finite(node)
+        return finite(lookup(self.info, key))
+
+    def said(self, key: str) -> str | None:
+        """A text of run.json, by dotted key."""
+        text = lookup(self.info, key)
+        return clean(text) if isinstance(text, str) and text else None
+
+    @property
+    def dirty(self) -> bool | None:
+        """Whether ganbench's own source had uncommitted changes; None outside a checkout."""
+        changed = lookup(self.info, "git.dirty")
+        return changed if isinstance(changed, bool) else None
 
     @cached_property
     def diagnosis(self) -> dict[str, str]:
@@ -119,10 +141,11 @@ class Run:
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
-        """Rows of history.csv, read when asked for; empty where damaged."""
+        """Rows of history.csv, read when asked for; empty where damaged, which `damage` then says."""
         try:
             return self.source.history
-        except RunError:
+        except RunError as error:
+            self.damage = f"{_without_path(error, self.path)}; the rest of the run is used"
             return []
 
 
@@ -153,14 +176,15 @@ def collect(roots: Iterable[str | Path]) -> Collection:
             paths.setdefault(path.resolve() if len(folders) > 1 else path, path)
     runs: list[Run] = []
     skipped: list[Skipped] = []
-    for path in paths.values():
-        try:
-            run, notes = _read(path)
-        except (RunError, RecursionError) as error:
-            skipped.append(Skipped(path, _without_path(error, path)))
-            continue
-        runs.append(run)
-        skipped += [Skipped(path, note, in_part=True) for note in notes]
+    with no_garbage():  # all that is read is kept
+        for path in paths.values():
+            try:
+                run, notes = _read(path)
+            except (RunError, RecursionError) as error:
+                skipped.append(Skipped(path, _without_path(error, path)))
+                continue
+            runs.append(run)
+            skipped += [Skipped(path, note, in_part=True) for note in notes]
     if not runs:
         raise _nothing(folders, skipped)
     return Collection(folders, runs, skipped)
@@ -190,9 +214,10 @@ def _read(path: Path) -> tuple[Run, list[str]]:
     """One run and remarks about its unusable score records.
 
     Raises:
-        RunError: the directory cannot be used at all.
+        RunError: the directory cannot be used at all, or its configuration is not the one it was trained by.
     """
     source = read_run(path)
+    _check_hash(source)
     flat = flatten(source.config)
     seed = source.info.get("seed", flat.get("seed"))
     if isinstance(seed, bool) or not isinstance(seed, int):
@@ -200,6 +225,27 @@ def _read(path: Path) -> tuple[Run, list[str]]:
     records, notes = _usable(source.scores)
     reason = clean(source.reason or "")
     return Run(path, flat, source.info, records, seed, source.status, reason, source), notes
+
+
+def _check_hash(source: RunRecord) -> None:
+    """Refuse a run whose configuration was edited: its scores are those of another recipe.
+
+    Raises:
+        RunError: config.yaml has another hash than the run was trained by.
+    """
+    trained = source.info.get("config_hash")
+    if trained is None:
+        return
+    try:
+        found = identity(source.config)
+    except (AttributeError, TypeError):  # a group that is no mapping
+        found = "none"
+    if found != trained:
+        raise RunError(
+            f"config.yaml is not the one this run was trained by (config_hash {digest(clean(trained))}, "
+            f"this file's {digest(found)}): put it back, or train it as a run of its own by "
+            "`ganbench train config.yaml`"
+        )
 
 
 def _usable(scores: list[JsonObject]) -> tuple[list[JsonObject], list[str]]:
@@ -224,7 +270,7 @@ def flaw_of(record: Mapping[str, Any]) -> str | None:
 
 
 def _is_deep(node: Any, levels: int = _MAX_DEPTH) -> bool:
-    children = node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     return levels == 0 or any(_is_deep(child, levels - 1) for child in children)
 
 
@@ -237,7 +283,7 @@ def flatten(node: Mapping[Any, Any], prefix: str = "") -> JsonObject:
     flat: JsonObject = {}
     for key, value in node.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             flat.update(flatten(value, f"{name}."))
         else:
             flat[name] = value

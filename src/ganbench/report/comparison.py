@@ -56,6 +56,12 @@ class Report:
         """Every run of every table, once."""
         return list(dict.fromkeys(run for table in self.tables for run in table.runs))
 
+    @property
+    def left_out(self) -> list[Skipped]:
+        """What could not be used, damage in a file that was read only for a figure included."""
+        later = [Skipped(run.path, run.damage, in_part=True) for run in self.runs if run.damage]
+        return self.skipped + later
+
 
 def compare(options: Options) -> Report:
     """Collect runs and build the tables.
@@ -128,7 +134,7 @@ def _tables(options: Options, picks: Picks, column: Column | None) -> list[Table
     """One table a protocol, of the recipes it scored and those of its dataset that have no score at all."""
     groups = group(picks)
     tables = []
-    for protocol in order({protocol for found in picks.values() for protocol in found}):
+    for protocol in order(protocol for found in picks.values() for protocol in found):
         members = [
             runs
             for runs in groups

@@ -55,7 +55,7 @@ def to_json(report: Report) -> str:
         },
         "tables": [_table(table) for table in report.tables],
         "notes": report.notes,
-        "skipped": [{"path": str(skipped.path), "reason": skipped.reason} for skipped in report.skipped],
+        "skipped": [{"path": str(skipped.path), "reason": skipped.reason} for skipped in report.left_out],
         "published": [asdict(source) for source in report.published],
     }
     return json.dumps(without_nan(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -9,9 +9,9 @@ from typing import Any
 
 from ganbench.report.collect import flaw_of
 from ganbench.report.columns import COLUMNS, finite
-from ganbench.report.protocol import Protocol
+from ganbench.report.protocol import IMAGES, SIZE, Protocol
 from ganbench.report.table import Floor, Table
-from ganbench.report.text import clean, listed
+from ganbench.report.text import clean, digest, listed
 
 KNOWN_FLOORS = Path(__file__).parent / "known_floors"
 """Floors that ship with the package: those of its own datasets by the default protocol."""
@@ -26,22 +26,30 @@ def attach_floors(tables: Sequence[Table], folders: Sequence[Path]) -> None:
 
     Of several, the one whose protocol is nearest to the table's, those found in `folders` before those that
     ship. Floors stand below the ranking, never in it; where their counts or reference are not the table's,
-    they say so.
+    they say so. Those of other images, of another dataset of that name, are left out.
     """
     paths = [path for folder in [*folders, KNOWN_FLOORS] for path in sorted(folder.glob("*.json"))]
-    records = [record for path in paths for record in _load(path)]
+    files = [_load(path) for path in paths]
     for table in tables:
         if table.protocol is None:
             continue
         nearest: dict[str, tuple[int, Floor]] = {}
-        for record in records:
-            protocol = Protocol.of(record)
-            floor = _floor(record, protocol, table.protocol)
-            apart = len(protocol.differences(table.protocol))
-            if floor and (floor.name not in nearest or apart < nearest[floor.name][0]):
-                nearest[floor.name] = apart, floor
+        others = False
+        for records in files:
+            found = [held for record in records if (held := _floor(record, table.protocol))]
+            if found and _of_other_images(records, table.protocol):
+                others = True
+                continue
+            for apart, floor in found:
+                if floor.name not in nearest or apart < nearest[floor.name][0]:
+                    nearest[floor.name] = apart, floor
         table.floors += [floor for _, floor in nearest.values()]
-        if not table.floors:
+        if others and not table.floors:
+            table.notes.append(
+                f"no floors: those of {table.dataset} are of other images than this table's reference "
+                f"({IMAGES} {digest(table.protocol.get(IMAGES))})"
+            )
+        elif not table.floors:
             extra = (
                 "" if table.protocol.extractor == "judge" else f" eval.extractor={table.protocol.extractor}"
             )
@@ -55,7 +63,25 @@ def attach_floors(tables: Sequence[Table], folders: Sequence[Path]) -> None:
             table.notes.append(f"floors of another protocol (the table's in brackets): {listed(told, 4)}")
 
 
-def _floor(record: Mapping[str, Any], protocol: Protocol, wanted: Protocol) -> Floor | None:
+def _of_other_images(records: Sequence[Mapping[str, Any]], wanted: Protocol) -> bool:
+    """Whether the floors of one file are those of another dataset, though perhaps of that name.
+
+    One of them tells for all: the images of a train split tell nothing of a test split's, but both floors
+    were made of one dataset. A reference is a whole split, but for the halves of train.
+    """
+    same = ["reference.dataset", "reference.split", SIZE]
+    for record in records:
+        protocol = Protocol.of(record)
+        keys = [*same, "reference.count"] if record.get("floor") == "train-halves" else same
+        alike = all(protocol.get(key) == wanted.get(key) for key in keys)
+        if alike and protocol.get(IMAGES) != wanted.get(IMAGES):
+            return True
+    return False
+
+
+def _floor(record: Mapping[str, Any], wanted: Protocol) -> tuple[int, Floor] | None:
+    """The floor of a record, after the number of settings in which it is not `wanted`."""
+    protocol = Protocol.of(record)
     same = ("version", "extractor", "extractor_sha256", "reference.dataset")
     if any(protocol.get(key) != wanted.get(key) for key in same):
         return None
@@ -64,9 +90,11 @@ def _floor(record: Mapping[str, Any], protocol: Protocol, wanted: Protocol) -> F
         for column in COLUMNS.values()
         if column.key and (value := finite(record["values"].get(column.key))) is not None
     }
+    if not values:
+        return None
     key = clean(record.get("floor") or "floor", 60)
-    name = _NAMES.get(key, key)
-    return Floor(name, values, listed(protocol.differences(wanted), 4)) if values else None
+    differences = protocol.differences(wanted)
+    return len(differences), Floor(_NAMES.get(key, key), values, listed(differences, 4))
 
 
 def _load(path: Path) -> list[Mapping[str, Any]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 from ganbench.errors import UserError
@@ -14,6 +16,7 @@ from ganbench.report.table import Row, Table
 from ganbench.report.text import clean, listed
 from ganbench.report.verdicts import ALPHA, judge_pairs, seeds_needed
 from ganbench.report.where import matches
+from ganbench.runs import DIVERGED, FAILED
 
 MAX_PAIRS = 2_000
 """More pairs of one table than this are not tested unasked: nobody reads them."""
@@ -52,7 +55,11 @@ def add_verdicts(
                 f"{len(pairs):,} pairs were not tested; choose a --baseline or use --where"
             ]
             continue
-        table.verdicts = judge_pairs(pairs, values, column.better == "lower", not unpaired)
+        lost = {row.label: _lost(row, column) for row in table.rows}
+        table.verdicts = [
+            replace(verdict, lost_first=lost[verdict.first], lost_second=lost[verdict.second])
+            for verdict in judge_pairs(pairs, values, column.better == "lower", not unpaired)
+        ]
         table.verdict_notes = _out_of_reach(table, baseline)
 
 
@@ -83,6 +90,18 @@ def _baseline(text: str | None, table: Table) -> Row | None:
             f"--baseline {clean(text)}: {len(found)} rows fit; name one: {listed(row.label for row in found)}"
         )
     return found[0] if found else None
+
+
+def _lost(row: Row, column: Column) -> str:
+    """Seeds without a value because their runs diverged or failed, counted: ``2 diverged, 1 failed``.
+
+    Which seeds are lost so may depend on how good they would have been; of one interrupted or not ended
+    yet that is not to be expected. A seed that was run again with success is not lost.
+    """
+    held = row.cells[column.name].values if column.name in row.cells else {}
+    kinds = {p.run.seed: p.kind for p in row.problems if p.kind in (DIVERGED, FAILED)}
+    found = Counter(kind for seed, kind in kinds.items() if seed not in held)
+    return ", ".join(f"{number} {kind}" for kind, number in found.items())
 
 
 def _out_of_reach(table: Table, baseline: str | None) -> list[str]:

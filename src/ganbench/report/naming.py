@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from ganbench.report.collect import NAMES, Run, is_setting
+from ganbench.report.collect import DATA, LATER, NAMES, Run, is_setting
 from ganbench.report.table import Row, Table
 from ganbench.report.text import DASH, clean, setting
-from ganbench.schema import later_keys
 
 EXPERIMENT = "experiment"
 NAMED = (EXPERIMENT, *NAMES)
@@ -86,7 +85,7 @@ def _label(row: Row, keys: Sequence[str]) -> str:
     # What is off is left out where not all has room: what is on says more.
     on = [part for part in whole if not part.endswith(_OFF)]
     parts = whole if len(" / ".join(whole)) <= LONGEST or not on else on
-    return clean(" / ".join(parts), LONGEST)
+    return clean(" / ".join(parts), LONGEST) or DASH
 
 
 def _parts(row: Row, keys: Sequence[str]) -> list[str]:
@@ -129,7 +128,7 @@ def _distinct(table: Table, keys: Sequence[str]) -> int:
 def _plain(run: Run) -> dict[str, str]:
     """What a run's configuration says, a key that came later and was left at its default included."""
     names = {f"{name}.name" for name in NAMES}
-    later = {key: setting(value) for key, value in later_keys().items() if is_setting(key)}
+    later = {key: setting(value) for key, value in LATER.items() if is_setting(key)}
     return {key: value for key, value in {**later, **run.settings}.items() if key not in names}
 
 
@@ -145,9 +144,12 @@ def _differing(recipes: Sequence[Mapping[str, str]], same: Sequence[str]) -> lis
     differing: dict[str, None] = {}
     for family in families.values():
         if len(family) > 1:
-            for key in dict.fromkeys(key for recipe in family for key in recipe):
+            keys = dict.fromkeys(key for recipe in family for key in recipe)
+            # Images of another size, say, have another hash.
+            derived = {**DERIVED, DATA: [key for key in keys if key.startswith("dataset.")]}
+            for key in keys:
                 if len({recipe.get(key) for recipe in family}) > 1 and not (
-                    key in DERIVED and _follows(key, DERIVED[key], family)
+                    key in derived and _follows(key, derived[key], family)
                 ):
                     differing[key] = None
     return list(differing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -12,10 +13,12 @@ from ganbench.errors import UserError
 from ganbench.metrics.protocol import FREE, JUDGE_SIZE
 from ganbench.report.collect import JsonObject, Run, flatten
 from ganbench.report.columns import finite
-from ganbench.report.text import as_number, clean, count, setting
+from ganbench.report.text import as_number, clean, count, digest, natural, setting
 
 SIZE = "reference.image_size"
 """Said only where it is not `JUDGE_SIZE`."""
+
+IMAGES = "reference.sha256"
 
 AXES = {"images": "images", "seconds": "train_seconds", "steps": "step"}
 _PROGRESS = {"images": "images_seen", "seconds": "seconds.train", "steps": "steps_done"}
@@ -57,20 +60,20 @@ class Protocol:
         return self.get("reference.split")
 
     def differences(self, other: Protocol, ignore: Iterable[str] = ()) -> list[str]:
-        """The settings in which two protocols differ, ``key here (there)``."""
-        keys = sorted({*self.as_dict, *other.as_dict} - set(ignore))
+        """The settings in which two protocols differ, ``key here (there)``; other images come first."""
+        keys = sorted({*self.as_dict, *other.as_dict} - set(ignore), key=lambda k: (k != IMAGES, k))
         told = [key for key in keys if self.as_dict.get(key) != other.as_dict.get(key)]
         # Another dataset or extractor brings other hashes along; naming the cause is enough.
         if SIZE in told:
-            told = [key for key in told if key != "reference.sha256"]
+            told = [key for key in told if key != IMAGES]
         if "reference.dataset" in told:
-            told = [k for k in told if k not in ("reference.sha256", "extractor_sha256", "reference.count")]
+            told = [k for k in told if k not in (IMAGES, "extractor_sha256", "reference.count")]
         if "reference.split" in told:
-            told = [k for k in told if k not in ("reference.sha256", "reference.count")]
+            told = [k for k in told if k not in (IMAGES, "reference.count")]
         if "extractor" in told:
             told = [key for key in told if key != "extractor_sha256"]
         return [
-            f"{key} {_short(self.get(key, _unset(key)))} ({_short(other.get(key, _unset(key)))})"
+            f"{key} {digest(self.get(key, _unset(key)))} ({digest(other.get(key, _unset(key)))})"
             for key in told
         ]
 
@@ -82,7 +85,7 @@ class Protocol:
         return (
             f"{made} generated against {real} real images of {self.dataset} ({self.split} split"
             f"{size and f', made at {size}×{size}'}); "
-            f"extractor {self.extractor} ({_short(self.get('extractor_sha256'))}), "
+            f"extractor {self.extractor} ({digest(self.get('extractor_sha256'))}), "
             f"protocol v{self.get('version')}"
         )
 
@@ -233,12 +236,25 @@ def training_picks(run: Run, protocol: Protocol | None = None) -> list[Pick]:
 
 
 def order(protocols: Iterable[Protocol]) -> list[Protocol]:
-    """By dataset, then what one reads first: the judge before others, test before train."""
+    """The protocols of all runs, each once: what one reads first is first.
+
+    By dataset, and there the one of most runs, so that a few runs scored otherwise come after all of them; of
+    as many, the judge before others, test before train, and more images before fewer. Datasets, too, by
+    their runs.
+    """
+    runs = Counter(protocols)
+    most: Counter[str] = Counter()
+    for protocol, number in runs.items():
+        most[protocol.dataset] = max(most[protocol.dataset], number)
     rank = {"judge": 0, "inception": 1, "judge_b": 3}
-    return sorted(
-        protocols,
-        key=lambda p: (p.dataset, rank.get(p.extractor, 2), p.split != "test", p.get(SIZE, ""), p.settings),
-    )
+
+    def place(p: Protocol) -> tuple[object, ...]:
+        looks = (rank.get(p.extractor, 2), p.split != "test", natural(p.get(SIZE, "0")))
+        made = finite(as_number(p.get("num_generated"))) or 0.0
+        settings = [(key, natural(value)) for key, value in p.settings]
+        return (-most[p.dataset], p.dataset, -runs[p], *looks, -made, settings)
+
+    return sorted(runs, key=place)
 
 
 def nearest(protocol: Protocol, others: Sequence[Protocol]) -> Protocol:
@@ -248,9 +264,3 @@ def nearest(protocol: Protocol, others: Sequence[Protocol]) -> Protocol:
 
 def _unset(key: str) -> str:
     return str(JUDGE_SIZE) if key == SIZE else "unset"
-
-
-def _short(text: str) -> str:
-    """A hash by its first digits."""
-    is_hash = len(text) >= 40 and all(char in "0123456789abcdef" for char in text)
-    return text[:8] if is_hash else text

@@ -1,18 +1,22 @@
-"""What a reader must know before trusting a table: budgets, machines, few seeds, missing metrics, judges."""
+"""What a reader must know before trusting a table: budgets, sizes, machines, software, few seeds, judges."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from ganbench.report.collect import Run
 from ganbench.report.columns import COLUMNS, finite
 from ganbench.report.protocol import AXES, first_score, nearest
-from ganbench.report.table import Table
-from ganbench.report.text import clean, count, listed
+from ganbench.report.table import Row, Table, middle
+from ganbench.report.text import as_number, clean, count, digest, listed
 from ganbench.report.verdicts import MIN_SEEDS
+
+FEATURES = {"judge": 64, "judge_b": 64, "inception": 2048}
+"""Dimensions of what an extractor makes of an image."""
 
 
 def remark_budgets(table: Table) -> None:
@@ -50,12 +54,15 @@ def _compare_positions(table: Table) -> None:
 
 
 def remark_conditions(table: Table) -> None:
-    """Say what else limits the table: machines, few seeds, missing metrics, evaluation seeds."""
+    """Say what else limits the table: sizes, machines, software, few seeds or images, missing metrics."""
+    table.notes += _sizes(table)
     devices = machines(table)
     if len(devices) > 1:
         table.notes.append(
             f"times were measured on different machines and are not ranked: {listed(sorted(devices), 4)}"
         )
+    table.notes += _software(table)
+    table.notes += _changed_code(table)
     few = [row.label for row in table.rows if 0 < len(row.picks) < MIN_SEEDS]
     if few and len(table.rows) > 1:
         table.notes.append(
@@ -63,10 +70,80 @@ def remark_conditions(table: Table) -> None:
         )
     table.notes += _twins(table)
     table.notes += _kid_spread(table)
+    table.notes += _few_images(table)
     table.notes += _absent(table)
     seeds = {str(pick.record["protocol"].get("seed")) for row in table.rows for pick in row.picks.values()}
     if len(seeds) > 1:
         table.notes.append(f"generated with different evaluation seeds: {listed(sorted(seeds), 4)}")
+
+
+def _counted(rows: Iterable[Row]) -> list[Run]:
+    return [pick.run for row in rows for pick in row.picks.values()]
+
+
+def _sizes(table: Table) -> list[str]:
+    """How large the networks are, where rows differ: what looks like a better loss may be a larger critic."""
+    told = []
+    for network in ("generator", "discriminator"):
+        rows: dict[float, list[str]] = defaultdict(list)
+        for row in table.rows:
+            size = middle(run.measured(f"parameters.{network}") for run in row.runs)
+            if size is not None:
+                rows[size].append(row.short)
+        if len(rows) > 1:
+            sizes = [f"{count(size)} ({listed(names, 3)})" for size, names in sorted(rows.items())]
+            told.append(f"{network} {listed(sizes, 6)}")
+    return [f"the networks differ in size, counted in parameters: {'; '.join(told)}"] if told else []
+
+
+def _software(table: Table) -> list[str]:
+    """What the runs were made by, where it was not one and the same, or is in no commit."""
+    runs = _counted(table.rows)
+    told = []
+    for what, key in (
+        ("ganbench", "versions.ganbench"),
+        ("torch", "versions.torch"),
+        ("ganbench's commits", "git.commit"),
+    ):
+        made = Counter(digest(text) for run in runs if (text := run.said(key)))
+        if len(made) > 1:
+            told.append(f"{what} {listed((f'{text} ({n})' for text, n in made.most_common()), 4)}")
+    if dirty := sum(run.dirty is True for run in runs):
+        told.append(f"ganbench with uncommitted changes ({dirty})")
+    return [f"the runs were made by {'; '.join(told)}"] if told else []
+
+
+def _changed_code(table: Table) -> list[str]:
+    """Somebody's own code that is not the same in all runs of a row: they are not of one recipe then."""
+    notes = []
+    for row in table.rows:
+        found: dict[str, set[str]] = defaultdict(set)
+        for run in _counted([row]):
+            code = run.info.get("code")
+            for key, sha256 in (code if isinstance(code, Mapping) else {}).items():
+                found[clean(key, 60)].add(clean(sha256))
+        changed = [key for key, hashes in found.items() if len(hashes) > 1]
+        if changed:
+            notes.append(f"{listed(changed, 4)}: its code changed between the runs of {row.label}")
+    return notes
+
+
+def _few_images(table: Table) -> list[str]:
+    """That FID is of so few images that their covariance has no inverse."""
+    if table.protocol is None or COLUMNS["fid"] not in table.columns:
+        return []
+    dimensions = FEATURES.get(table.protocol.extractor, 0)
+    made, real = (as_number(table.protocol.get(key)) for key in ("num_generated", "reference.count"))
+    images = min((number for number in (made, real) if number is not None), default=None)
+    if images is None or images > dimensions:
+        return []
+    way_out = f"set eval.{'training_' * bool(table.at)}num_samples above {count(dimensions)}"
+    if made is None or made > dimensions:
+        way_out = "choose another eval.extractor"
+    return [
+        f"FID is of {count(images)} images in {count(dimensions)} feature dimensions "
+        f"({table.protocol.extractor}): their covariance is rank-deficient, so FID is too high; {way_out}"
+    ]
 
 
 def _twins(table: Table) -> list[str]:
@@ -110,8 +187,7 @@ def _absent(table: Table) -> list[str]:
 
 def machines(table: Table) -> set[str]:
     """Where the runs that count were trained."""
-    infos = [pick.run.info for row in table.rows for pick in row.picks.values()]
-    return {_machine(info) for info in infos}
+    return {_machine(run.info) for run in _counted(table.rows)}
 
 
 def _machine(info: Mapping[str, Any]) -> str:

@@ -15,6 +15,8 @@ from typing import Any
 DASH = "–"
 MAX_TEXT = 300
 
+_WORDS = {None: "null", True: "true", False: "false"}
+
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_",
     "%": r"\%", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
@@ -41,9 +43,11 @@ def setting(value: Any) -> str:
     """A config value as the user would type it: ``0.0002``, ``true``, ``null``, ``[0.5, 0.999]``."""
     if isinstance(value, str):
         return clean(value)
+    if value is None or isinstance(value, bool):
+        return _WORDS[value]
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float)):
         return repr(value)
     try:
         return clean(json.dumps(value, ensure_ascii=False, default=str))
@@ -84,6 +88,17 @@ def p_value(value: float | None) -> str:
     if value is None:
         return DASH
     return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def digest(text: str) -> str:
+    """A hash by its first digits; any other text as it is."""
+    return text[:8] if re.fullmatch("[0-9a-f]{40,}", text) else text
+
+
+def natural(text: str) -> tuple[int, float, str]:
+    """The key to sort texts by: numbers as numbers, before words; a dash last."""
+    number = as_number(text)
+    return (0, number, "") if number is not None else (2 if text == DASH else 1, 0.0, text)
 
 
 def listed(items: Iterable[object], limit: int = 10) -> str:

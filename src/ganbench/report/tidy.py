@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ganbench.errors import UserError
-from ganbench.report.collect import Run, collect, flatten
+from ganbench.report.collect import DATA, Run, collect, flatten
 from ganbench.report.columns import COLUMNS, finite
 from ganbench.report.protocol import Pick, reported, training_picks
 from ganbench.report.text import clean, csv_cell
@@ -22,8 +22,9 @@ def load_runs(
 ) -> Any:
     """The runs below `root` as a tidy table: one row for each run, weights and protocol.
 
-    Columns: ``path dataset model loss seed status reason diagnosis``, steps, images and seconds, one for each
-    metric, ``protocol.*`` and ``config.*``. With ``scores="training"`` the rows are the scores taken
+    Columns: ``path dataset model loss seed status reason diagnosis``, steps, images and seconds, what the run
+    was made by (``dataset_sha256 ganbench torch commit dirty``), one for each metric, ``protocol.*`` and
+    ``config.*``; docs/comparing.md lists them. With ``scores="training"`` the rows are the scores taken
     during training instead, one for each step. A run without such a score has one row without metrics.
     A value that is absent or not a number is None (NaN in a DataFrame), never 0. Select one protocol
     before comparing, e.g. ``runs[(runs.weights == "last") & (runs.extractor == "judge")]``.
@@ -80,7 +81,13 @@ def tidy_row(run: Run, pick: Pick | None) -> TidyRow:
         "eval_seconds": run.measured("seconds.eval"),
         "peak_memory_bytes": run.measured("peak_memory_bytes"),
         "generator_parameters": run.measured("parameters.generator"),
+        "discriminator_parameters": run.measured("parameters.discriminator"),
         "device": clean(run.info.get("device") or ""),
+        DATA: run.said(DATA),
+        "ganbench": run.said("versions.ganbench"),
+        "torch": run.said("versions.torch"),
+        "commit": run.said("git.commit"),
+        "dirty": run.dirty,
         "when": clean(record.get("when", "")),
         "weights": clean(record.get("weights", "")),
         "step": finite(record.get("step")),

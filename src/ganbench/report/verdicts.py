@@ -1,7 +1,7 @@
 """Is A better than B, by the evidence of their seeds? Pure functions of numbers, nothing else.
 
-A verdict is the difference of two means with a bootstrap interval, and an exact permutation test whose
-p-value is corrected for the number of comparisons. With few seeds the smallest p-value that any data
+A verdict is the difference of two means with a bootstrap interval, and a permutation test whose p-value
+is corrected for the number of comparisons. With few seeds the smallest p-value that any data
 could reach is large, so every verdict carries it: "no evidence" from three seeds is a statement about
 three seeds, not about the recipes.
 """
@@ -39,7 +39,8 @@ class Verdict:
 
     `outcome` speaks of the first: better or worse than the second. `p`, `p_holm`, `low`, `high` are None
     with too few seeds. `smallest_p` is the least p-value that any data of these sizes can reach, after
-    correction.
+    correction. `lost_first` and `lost_second` count the seeds that are missing because their runs
+    diverged or failed (``6 diverged``), empty where none: the verdict is on the rest.
     """
 
     first: str
@@ -55,6 +56,8 @@ class Verdict:
     smallest_p: float | None
     exact: bool
     outcome: Outcome
+    lost_first: str = ""
+    lost_second: str = ""
 
     @property
     def could_decide(self) -> bool:
@@ -120,21 +123,22 @@ def permutation_test(first: Sequence[float], second: Sequence[float], paired: bo
     """Two-sided p-value of the difference of means under rearrangement, and whether it is exact.
 
     Paired: the sign of every difference is flipped, 2^n ways. Unpaired: all ways to deal the values to
-    the two sides (Fisher 1935). Above `MAX_EXACT` ways `DRAWS` of them are drawn at random, the observed
-    one among them (Phipson and Smyth 2010), so that p is never 0. Paired values are as many on both sides.
+    the two sides (Fisher 1935), by Welch's statistic instead of the bare difference (Janssen 1997; Chung
+    and Romano 2013, Annals of Statistics 41): as exact where the sides are alike in all, and with growing
+    n valid where only their means are. For as many on both sides, or signs, either gives the same p.
+
+    Above `MAX_EXACT` ways `DRAWS` of them are drawn at random, the observed one among them (Phipson and
+    Smyth 2010), so that p is never 0. Takes two values a side or more; as many on both where paired.
     """
     a, b = np.asarray(first, float), np.asarray(second, float)
     if paired:
-        values, signs = a - b, _sign_flips(len(a))
+        extremes = np.abs(_sign_flips(len(a)) @ (a - b))
+        tolerance = 1e-9 * float(np.abs(a - b).sum())
     else:
-        values, signs = np.concatenate([a, b]), _deals(len(a), len(b))
-        # Centred, so that rounding cannot decide whether two arrangements are equally extreme.
-        values = values - values.mean()
-    observed = abs(float(signs[0] @ values))
-    others = np.abs(signs @ values)
-    tolerance = 1e-9 * float(np.abs(values).sum())
-    extreme = int((others >= observed - tolerance).sum())
-    return extreme / len(signs), arrangements(len(a), len(b), paired) <= MAX_EXACT
+        extremes, tolerance = _studentised(a, b), 1e-9
+    # Rounding must not decide whether two arrangements are equally extreme.
+    extreme = int((extremes >= extremes[0] - tolerance).sum())
+    return extreme / len(extremes), arrangements(len(a), len(b), paired) <= MAX_EXACT
 
 
 def arrangements(n_first: int, n_second: int, paired: bool) -> int:
@@ -238,9 +242,28 @@ def _sign_flips(n: int) -> Array:
     return np.vstack([np.ones(n), drawn])
 
 
+def _studentised(first: Array, second: Array) -> Array:
+    """How extreme the first side of each deal is against the second: t^2 / (1 + t^2) of Welch's t.
+
+    In [0, 1], so that t may be infinite: 1 where either side is constant and they differ. Where all values
+    are the same t is 0 / 0, and this 0.
+    """
+    values = np.concatenate([first, second])
+    values = values / (np.abs(values).max() or 1.0)  # squares neither overflow nor vanish
+    values -= values.mean()
+    n, m = len(first), len(second)
+    # Sum and sum of squares of either side; the rounding of a difference of these is far below 1e-9.
+    one, one_squared = (_deals(n, m) @ np.column_stack([values, values**2])).T
+    two, two_squared = values.sum() - one, (values**2).sum() - one_squared
+    squared = (one / n - two / m) ** 2
+    error = (one_squared - one**2 / n) / (n * (n - 1)) + (two_squared - two**2 / m) / (m * (m - 1))
+    total = squared + error
+    return np.divide(squared, total, out=np.zeros_like(total), where=total > 0)
+
+
 @lru_cache(maxsize=4)
 def _deals(n_first: int, n_second: int) -> Array:
-    """Rows of weights 1/n_first and -1/n_second, the observed deal first: row @ values is a difference."""
+    """Rows of 1 for what is dealt to the first side and 0 for the second, the observed deal first."""
     total = n_first + n_second
     if math.comb(total, n_first) <= MAX_EXACT:
         chosen = np.array(list(combinations(range(total), n_first)))
@@ -248,6 +271,6 @@ def _deals(n_first: int, n_second: int) -> Array:
         rng = np.random.default_rng(SEED)
         order = np.argsort(rng.random((DRAWS - 1, total)), axis=1)
         chosen = np.vstack([np.arange(n_first), order[:, :n_first]])
-    weights = np.full((len(chosen), total), -1.0 / n_second)
-    np.put_along_axis(weights, chosen, 1.0 / n_first, axis=1)
-    return weights
+    deals = np.zeros((len(chosen), total))
+    np.put_along_axis(deals, chosen, 1.0, axis=1)
+    return deals
