@@ -47,10 +47,12 @@ from ganbench.engine.device import set_up, synchronize
 from ganbench.engine.gan import build_loss
 from ganbench.engine.loop import Training
 from ganbench.hardware import native_precision, peak_memory, resolve_device, usable_cores
+from ganbench.identity import identity
 from ganbench.losses import Loss
 from ganbench.memory import use_huge_pages
 from ganbench.models.layers import Dropout, Flatten, LayerNorm, Project
 from ganbench.models.subpixel import SubPixelConv2d
+from ganbench.runs import load_yaml
 from ganbench.session import train_run
 
 Timed = Callable[[int], float]
@@ -381,14 +383,15 @@ def time_scaling(steps: int, report: Callable[[int, int, float, float], None]) -
 def copy_run(template: Path, target: Path, index: int) -> None:
     """Copy a run's readable files and make it recipe `index // 10`, seed `index % 10`."""
     target.mkdir(parents=True)
-    for name in ("history.csv", "scores.json", "run.json", "config.yaml"):
+    for name in ("history.csv", "scores.json"):
         shutil.copy(template / name, target / name)
-    info = json.loads((target / "run.json").read_text())
-    (target / "run.json").write_text(json.dumps({**info, "seed": index % 10}))
-    config = OmegaConf.load(target / "config.yaml")
+    config = OmegaConf.load(template / "config.yaml")
     config.seed = index % 10
     config.loss.g_lr = 1e-4 * (1 + index // 10)
     OmegaConf.save(config, target / "config.yaml")
+    info = json.loads((template / "run.json").read_text())
+    info.update(seed=config.seed, config_hash=identity(load_yaml(target, "config.yaml")))
+    (target / "run.json").write_text(json.dumps(info))
 
 
 def seconds_of(command: list[str]) -> float:

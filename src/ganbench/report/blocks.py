@@ -164,7 +164,7 @@ def _verdicts(table: Table, index: int) -> Block:
         "difference of means over seeds (not of medians), first minus second, with a 95 % bootstrap interval "
         "of each comparison alone",
         "p of a permutation test, and the smallest that so many seeds can give, after Holm's correction over "
-        f"all comparisons with {MIN_SEEDS} seeds a side; better or worse where p <= {ALPHA}",
+        f"all comparisons of {MIN_SEEDS} seeds a side or more; better or worse where p <= {ALPHA}",
     ]
     if any(verdict.lost_first or verdict.lost_second for verdict in table.verdicts):
         lines.append(
