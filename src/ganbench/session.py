@@ -99,15 +99,16 @@ def train_run(
         _require_own(path)
     path = path or run_path(config)
     code = configuration.foreign_code(config)
-    done = _already_complete(path, config, experiment, code)
+    dataset = None
     # Images of ganbench's own datasets are those of their checksums; somebody's own may have changed.
-    if done and "dataset.source._target_" not in code:
-        return done
-    with no_garbage():
+    if "dataset.source._target_" in code and not config["force"]:
         dataset = build_dataset(config["dataset"])
-    if done:
         _require_same_images(path, dataset)
+    if done := _already_complete(path, config, experiment, code):
         return done
+    if dataset is None:
+        with no_garbage():
+            dataset = build_dataset(config["dataset"])
     _check_dataset(config, dataset)
     scorer = RunScorer(config, dataset, device) if config["eval"]["enabled"] else None
     try:
