@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ganbench.cli import main
-from ganbench.config import compose, loss_parameters
+from ganbench.config import compose, foreign_code, loss_parameters
 from ganbench.engine.gan import build_loss
 from ganbench.runs import find_runs, read_run
 
@@ -173,6 +173,33 @@ def test_other_code_or_images_than_a_run_was_trained_by_are_told(
     info = json.loads((path / "run.json").read_text())
     (path / "run.json").write_text(json.dumps({**info, "status": "interrupted"}))
     assert says("its first steps were taken by other code of loss._target_; force=true") == 0
-    assert says("complete, skipped (force=true trains it anew)\n") == 0
+    assert says("but it was trained by other code of loss._target_\n") == 0, "some of its steps were"
+    assert read_run(path).info["code"]["loss._target_"].startswith(code["loss._target_"] + "+")
     (path / "run.json").write_text(json.dumps({**info, "dataset_sha256": "0" * 64}))
     assert says("was begun on other images (dataset_sha256 0000000000000000, now ") == 2
+
+
+def test_own_images_are_compared_whatever_makes_them(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A partial has no source file to hash; and a target that nothing resolves is data of the loss's."""
+    monkeypatch.chdir(mine.parent)
+    source = mine / "stripes.py"
+    source.write_text(source.read_text() + "\n\nfrom functools import partial\nhalf = partial(stripes)\n")
+    chosen = ["model=tiny", "dataset=stripes", "dataset.source._target_=stripes.half", *SMALL[1:]]
+    command = ["train", "--config-dir", "mine", *chosen]
+    assert main(command) == 0
+    (path,) = find_runs("outputs")
+    assert "dataset.source._target_" not in read_run(path).info["code"]
+    info = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps({**info, "dataset_sha256": "0" * 64}))
+    assert main(command) == 2
+    assert "was begun on other images" in capsys.readouterr().err
+    assert main(["train", "--config-dir", "mine", "seed=1", f"hydra.run.dir={path}", *chosen]) == 2
+    assert "holds another run; choose another folder" in capsys.readouterr().err
+
+
+def test_only_what_is_called_is_hashed() -> None:
+    config = compose(["dataset=digits", "model=mlp", "loss=bce"])
+    config["loss"]["odd"] = {"_target_": "nonsense.thing"}
+    assert foreign_code(config) == {}

@@ -101,7 +101,8 @@ def train_run(
     code = configuration.foreign_code(config)
     dataset = None
     # Images of ganbench's own datasets are those of their checksums; somebody's own may have changed.
-    if "dataset.source._target_" in code and not config["force"]:
+    own_images = not configuration.is_trusted(str(config["dataset"]["source"]["_target_"]))
+    if own_images and not config["force"] and _holds(path, config):
         dataset = build_dataset(config["dataset"])
         _require_same_images(path, dataset)
     if done := _already_complete(path, config, experiment, code):
@@ -197,7 +198,7 @@ class _Session:
             config_hash=configuration.identity(config),
             seed=config["seed"],
             dataset_sha256=self.dataset.sha256,
-            code=self.code,
+            code=_code_of_all_steps(before, self.code),
             device=_device_name(self.device),
             precision=config["precision"],
             versions=versions(),
@@ -362,6 +363,20 @@ def _changed(info: Mapping[str, Any], code: dict[str, str]) -> str:
     if not isinstance(known, Mapping):
         return ""
     return ", ".join(sorted(key for key in {*known, *code} if known.get(key) != code.get(key)))
+
+
+def _code_of_all_steps(before: Mapping[str, Any], code: dict[str, str]) -> dict[str, str]:
+    """The hashes of one's own code; where a run goes on with other code, those before stay: ``old+new``."""
+    known = before.get("code")
+    if not before.get("steps_done") or not isinstance(known, Mapping):
+        return code
+    earlier = {key: str(known.get(key, new)) for key, new in code.items()}
+    return {key: old if old.endswith(code[key]) else f"{old}+{code[key]}" for key, old in earlier.items()}
+
+
+def _holds(path: Path, config: Config) -> bool:
+    """Whether the folder holds the run of this configuration."""
+    return _info_before(path).get("config_hash") == configuration.identity(config)
 
 
 def _looked_up(question: Callable[[], bool], path: Path) -> bool:

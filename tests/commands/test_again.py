@@ -106,3 +106,6 @@ def test_a_configuration_that_was_changed_is_another_run(
     assert runs.read_run(stopped).info["steps_done"] == 1
     file.write_text(text)
     assert main(["train", str(stopped)]) == 0
+    file.write_text(yaml.safe_dump({**runs.read_run(stopped).config, "train": 5}))
+    assert main(["train", str(stopped)]) == 2
+    assert "train: must be a group of keys, got 5" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from ganbench.report.protocol import Budget
 from ganbench.report.remarks import FEATURES
 from ganbench.report.render import to_text
 from ganbench.report.table import Row, summarise
+from ganbench.report.where import matches
 
 
 def compared(root: Path, **options: Any) -> Report:
@@ -1038,3 +1039,9 @@ def test_a_column_without_better_is_not_tested(root: Path) -> None:
     synthetic.completed(root)
     with pytest.raises(UserError, match="--by pixel_std: has no better or worse"):
         compared(root, test=True, by="pixel_std")
+
+
+def test_images_are_chosen_by_the_whole_hash_or_its_first_digits() -> None:
+    whole = "ab12cd34" + "0" * 56
+    assert matches("ab12cd34", [whole]) and matches("ab12cd34", ["ab12cd34"])
+    assert not matches("ab12cd34", ["ab12cd35" + "0" * 56])

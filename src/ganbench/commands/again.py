@@ -68,8 +68,9 @@ def _stored(path: Path, trust: bool) -> tuple[Config, str | None]:
     """The configuration that a run directory or a file holds, and the experiment it was composed from."""
     if path.is_dir():
         record = runs.read_run(path)
+        config = validate_stored(record.config, path / "config.yaml", trust)
         _require_unchanged(record)
-        return validate_stored(record.config, path / "config.yaml", trust), record.info.get("experiment")
+        return config, record.info.get("experiment")
     config = runs.load_yaml(path.parent, path.name)
     if not isinstance(config, dict):
         raise RunError(f"{path}: is no configuration; name a run directory, or the config.yaml of one")

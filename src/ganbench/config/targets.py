@@ -7,17 +7,20 @@ import hashlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ganbench.errors import ConfigError, first_line
-from ganbench.schema import Config, RecipeConfig
+from ganbench.schema import Config, RecipeConfig, lookup
 
 TRUSTED = re.compile(r"(ganbench\.models\.\w+|ganbench\.losses|ganbench\.data|torch\.optim)\.[A-Za-z]\w*")
 """What a configuration that somebody else made may name: our own parts and torch's optimisers."""
+
+TARGETS = ("dataset.source", "model.generator", "model.discriminator", "loss", "loss.optimizer")
+"""The nodes of a configuration that name what is called."""
 
 RECIPE_KEYS = frozenset(field.name for field in fields(RecipeConfig))
 
@@ -62,7 +65,7 @@ def require_trusted(node: Any) -> None:
     """
     if isinstance(node, Mapping):
         target = node.get("_target_")
-        if target is not None and not _is_trusted(str(target)):
+        if target is not None and not is_trusted(str(target)):
             raise ConfigError(
                 f"_target_={target!r}: a run directory may only name ganbench's own models, losses and "
                 "datasets and the optimisers of torch.optim; pass --trust if you know who made it"
@@ -74,7 +77,8 @@ def require_trusted(node: Any) -> None:
             require_trusted(value)
 
 
-def _is_trusted(target: str) -> bool:
+def is_trusted(target: str) -> bool:
+    """Whether a dotted path names one of ganbench's own parts, or an optimiser of torch's."""
     if not TRUSTED.fullmatch(target):
         return False
     # A module also holds what it imports: the name must be defined where it claims to be.
@@ -88,22 +92,14 @@ def foreign_code(config: Config) -> dict[str, str]:
     A configuration names such code but does not hold it. What has no source file has no hash.
     """
     found = {}
-    for key, target in _targets(config):
-        with suppress(TypeError, OSError):
-            if not _is_trusted(target):
+    for node in TARGETS:
+        target = str(lookup(config, f"{node}._target_"))
+        if not is_trusted(target):
+            with suppress(TypeError, ValueError, OSError):
                 source = inspect.getsourcefile(inspect.unwrap(resolve_target(target)))
                 if source is not None:
-                    found[key] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+                    found[f"{node}._target_"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
     return found
-
-
-def _targets(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Each ``_target_`` below `node` with its dotted key."""
-    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in items:
-        if key == "_target_":
-            yield f"{prefix}{key}", str(value)
-        yield from _targets(value, f"{prefix}{key}.")
 
 
 def check_targets(config: Config) -> None:

@@ -138,7 +138,7 @@ def _few_images(table: Table) -> list[str]:
     if images is None or images > dimensions:
         return []
     way_out = f"set eval.{'training_' * bool(table.at)}num_samples above {count(dimensions)}"
-    if made is None or made > dimensions:
+    if made is None or made > dimensions or (real is not None and real <= dimensions):
         way_out = "choose another eval.extractor"
     return [
         f"FID is of {count(images)} images in {count(dimensions)} feature dimensions "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ganbench.errors import UserError
 from ganbench.report.collect import Run
-from ganbench.report.text import as_number, clean, listed
+from ganbench.report.text import as_number, clean, digest, listed
 
 
 def select(runs: Sequence[Run], where: Sequence[str]) -> list[Run]:
@@ -50,7 +50,7 @@ def matches(value: str | None, wanted: Sequence[str]) -> bool:
         return False
     number = as_number(value)
     return any(
-        value == text
+        value in (text, digest(text))
         or value.replace(", ", ",") == text
         or value.lower() == text.lower() in ("true", "false", "null")
         or (number is not None and number == as_number(text))
