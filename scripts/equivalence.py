@@ -30,7 +30,7 @@ from ganbench.engine.device import set_up
 from ganbench.engine.loop import Training
 from ganbench.engine.streams import SideStream
 from ganbench.hardware import resolve_device
-from ganbench.models.convolution import Conv2d, with_im2col
+from ganbench.models.convolution import Conv2d, using_im2col
 from ganbench.models.layers import Project
 from ganbench.models.subpixel import SubPixelConv2d
 from ganbench.runs import METRICS
@@ -70,7 +70,7 @@ def train(case: str, device: torch.device, way: str, sgd: bool) -> Tensor | None
     if way != "compile=true":
         step.fakes_beside = step.penalty_beside = SideStream(device, allowed=False)
     chosen_device = {"compile=true": device, "patches": torch.device("cuda")}.get(way, torch.device("cpu"))
-    step_module.with_im2col = lambda device: with_im2col(chosen_device)
+    step_module.using_im2col = lambda device: using_im2col(chosen_device)
     if sgd:
         gan = training.gan
         gan.d_opt = torch.optim.SGD(gan.discriminator.parameters(), lr=1e-3)

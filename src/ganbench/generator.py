@@ -130,7 +130,7 @@ def _in_order(data: bytes) -> bytes:
 
 
 def exported_step(file: Path) -> int | None:
-    """The step of weights that `pack` wrote; None where there are none that can be read."""
+    """The step of weights that `to_safetensors` wrote; None where there are none that can be read."""
     try:
         with safetensors.safe_open(file, framework="pt") as content:
             return int((content.metadata() or {})["step"])
@@ -181,7 +181,7 @@ def _require_shapes(network: Any, state: dict[str, Tensor]) -> None:
 
 
 def _exported(record: RunRecord, weights: str) -> dict[str, Any] | None:
-    """What `pack` wrote, None where there is no such file."""
+    """What `to_safetensors` wrote, None where there is no such file."""
     path = confined(record.path, GENERATOR[weights])
     if not path.exists():
         return None

@@ -10,7 +10,7 @@ import logging
 import os
 import platform
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,15 @@ from ganbench import config as configuration
 from ganbench import runs
 from ganbench.config import Config
 from ganbench.data import Dataset, build_dataset
+from ganbench.earlier import (
+    changed_code,
+    code_of_all_steps,
+    completed,
+    info_before,
+    require_own,
+    require_same_images,
+    tell_skipped,
+)
 from ganbench.engine.advice import warn_of
 from ganbench.engine.checkpoint import load_latest
 from ganbench.engine.checks import check_recipe
@@ -34,7 +43,7 @@ from ganbench.errors import ConfigError, RunError, UserError, told
 from ganbench.hardware import resolve_device
 from ganbench.metrics.protocol import now
 from ganbench.quick import no_garbage
-from ganbench.runs import NewerSchemaError, RunDirectory, RunHeldError, UnwritableError
+from ganbench.runs import RunDirectory, RunHeldError, RunRecord, UnwritableError
 from ganbench.scorer import RunScorer, drop_stale, exported
 from ganbench.versions import git_state, versions
 
@@ -96,20 +105,19 @@ def train_run(
     require_logger(config["logger"])
     set_up(config["threads"], config["deterministic"])
     if path is not None:
-        _require_own(path)
+        require_own(path)
     path = path or run_path(config)
     code = configuration.foreign_code(config)
-    dataset = None
+    done = completed(path, config)
     # Images of ganbench's own datasets are those of their checksums; somebody's own may have changed.
     own_images = not configuration.is_trusted(str(config["dataset"]["source"]["_target_"]))
-    if own_images and not config["force"] and _holds(path, config):
+    if done and not own_images:
+        return _skipped(done, config, experiment, code)
+    with no_garbage():
         dataset = build_dataset(config["dataset"])
-        _require_same_images(path, dataset)
-    if done := _already_complete(path, config, experiment, code):
-        return done
-    if dataset is None:
-        with no_garbage():
-            dataset = build_dataset(config["dataset"])
+    if done:
+        require_same_images(path, dataset)
+        return _skipped(done, config, experiment, code)
     _check_dataset(config, dataset)
     scorer = RunScorer(config, dataset, device) if config["eval"]["enabled"] else None
     try:
@@ -122,16 +130,21 @@ def train_run(
         raise RunError(f"output_root: {error}, {way_out}") from error
     try:
         # Another process may have finished it between the first look and the lock.
-        if done := _already_complete(path, config, experiment, code):
-            return done
+        if done := completed(path, config):
+            return _skipped(done, config, experiment, code)
         run.sweep_temporaries()
         if config["force"]:
             run.clear()
-        _require_same_images(path, dataset)
+        require_same_images(path, dataset)
         with runs.logged_to(path / "train.log"), StopSignals() as stop:
             return _Session(run, config, code, dataset, device, scorer, records or {}, experiment).train(stop)
     finally:
         run.close()
+
+
+def _skipped(record: RunRecord, config: Config, experiment: str | None, code: dict[str, str]) -> Outcome:
+    tell_skipped(record, config, experiment, code)
+    return Outcome(record.path, record.status, skipped=True)
 
 
 @dataclass
@@ -185,8 +198,8 @@ class _Session:
 
     def _begin(self) -> None:
         """Mark the directory as this run's, now running."""
-        config, run, before = self.config, self.run, _info_before(self.run.path)
-        self.changed_code = _changed(before, self.code)
+        config, run, before = self.config, self.run, info_before(self.run.path)
+        self.changed_code = changed_code(before, self.code)
         run.info.update(before)  # what is known of earlier training, until this start knows better
         resumed = before.get("resumed")
         run.write_info(
@@ -198,7 +211,7 @@ class _Session:
             config_hash=configuration.identity(config),
             seed=config["seed"],
             dataset_sha256=self.dataset.sha256,
-            code=_code_of_all_steps(before, self.code),
+            code=code_of_all_steps(before, self.code),
             device=_device_name(self.device),
             precision=config["precision"],
             versions=versions(),
@@ -300,99 +313,6 @@ def _why(error: BaseException, config: Config) -> str:
     return str(error) if isinstance(error, UserError) else told(error)
 
 
-def _require_own(path: Path) -> None:
-    """Refuse a folder of the user's choice that holds something else than a run, or what is left of one."""
-    if _looked_up(lambda: path.is_dir() and any(path.iterdir()), path) and not runs.was_held(path):
-        try:
-            runs.read_run(path)
-        except RunError as error:
-            raise RunError(
-                f"hydra.run.dir={path}: neither empty nor a run directory ({error}); choose another folder"
-            ) from error
-
-
-def _require_same_images(path: Path, dataset: Dataset) -> None:
-    """Refuse to go on with a run on other images than it was begun with."""
-    known = _info_before(path).get("dataset_sha256")
-    if known is not None and known != dataset.sha256:
-        raise RunError(
-            f"{path}: was begun on other images (dataset_sha256 {known[:16]}, now {dataset.sha256[:16]}); "
-            "give it those again, or force=true to train it anew"
-        )
-
-
-def _already_complete(
-    path: Path, config: Config, experiment: str | None, code: dict[str, str]
-) -> Outcome | None:
-    """The outcome of a run that needs no training, None for one that does.
-
-    Raises:
-        RunError: the folder holds another run, or one of a newer ganbench.
-    """
-    if not _looked_up((path / "run.json").exists, path):
-        return None
-    try:
-        record = runs.read_run(path)
-    except NewerSchemaError:
-        raise
-    except RunError as error:
-        log.warning("%s; %s", error, "training it anew" if config["force"] else "what is left of it is used")
-        return None
-    if config["force"]:
-        return None
-    if record.info.get("config_hash") != configuration.identity(config):
-        raise RunError(f"{path}: holds another run; choose another folder, or force=true to replace it")
-    if record.status != runs.COMPLETED:
-        return None
-    known = record.info.get("experiment")
-    other = known and known != experiment
-    also = f"; it came from +experiment={known}, with these very settings" if other else ""
-    diagnosed = [d.get("name") for d in record.info.get("diagnosis") or [] if isinstance(d, dict)]
-    if named := [name for name in config["train"]["stop_on"] or () if name in diagnosed]:
-        also += f"; what train.stop_on names was found in it: {', '.join(named)}"
-    if changed := _changed(record.info, code):
-        also += f"; but it was trained by other code of {changed}"
-    level = logging.WARNING if changed else logging.INFO
-    log.log(level, "%s: complete, skipped (force=true trains it anew)%s", path, also)
-    return Outcome(path, record.status, skipped=True)
-
-
-def _changed(info: Mapping[str, Any], code: dict[str, str]) -> str:
-    """The keys whose code is no more what a run was trained by; nothing of runs from before it was noted."""
-    known = info.get("code")
-    if not isinstance(known, Mapping):
-        return ""
-    return ", ".join(sorted(key for key in {*known, *code} if known.get(key) != code.get(key)))
-
-
-def _code_of_all_steps(before: Mapping[str, Any], code: dict[str, str]) -> dict[str, str]:
-    """The hashes of one's own code; where a run goes on with other code, those before stay: ``old+new``."""
-    known = before.get("code")
-    if not before.get("steps_done") or not isinstance(known, Mapping):
-        return code
-    earlier = {key: str(known.get(key, new)) for key, new in code.items()}
-    return {key: old if old.endswith(code[key]) else f"{old}+{code[key]}" for key, old in earlier.items()}
-
-
-def _holds(path: Path, config: Config) -> bool:
-    """Whether the folder holds the run of this configuration."""
-    return _info_before(path).get("config_hash") == configuration.identity(config)
-
-
-def _looked_up(question: Callable[[], bool], path: Path) -> bool:
-    """Ask the file system.
-
-    Raises:
-        RunError: it does not let us look.
-    """
-    try:
-        return question()
-    except OSError as error:
-        raise RunError(
-            f"output_root: cannot read {path}: {error.strerror}; choose another with output_root=FOLDER"
-        ) from error
-
-
 def _check_dataset(config: Config, dataset: Dataset) -> None:
     declared = config["dataset"]["num_train"]
     if len(dataset.train) != declared:
@@ -410,13 +330,6 @@ def _plot(run: RunDirectory) -> None:
         run.write_bytes("plots/loss_curves.png", loss_curves(record))
     if record.scores:
         run.write_bytes("plots/scores.png", scores_over_time(record))
-
-
-def _info_before(path: Path) -> dict[str, Any]:
-    try:
-        return runs.read_run(path).info
-    except RunError:
-        return {}
 
 
 def _device_name(device: torch.device) -> str:

@@ -22,7 +22,7 @@ from ganbench.engine.optimizers import plain_step
 from ganbench.engine.signals import Interrupted
 from ganbench.engine.step import Step
 from ganbench.losses import Critic, WassersteinGP
-from ganbench.models.convolution import with_im2col
+from ganbench.models.convolution import using_im2col
 from ganbench.session import train_run
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -178,7 +178,7 @@ def test_a_penalty_is_compiled_as_a_whole(
     values = []
     for penalty, device in ((step._penalty, CPU), (step._penalty, CUDA), (whole, CUDA)):
         torch.manual_seed(0)
-        with with_im2col(device):
+        with using_im2col(device):
             values.append(penalty(images, -images, labels))
     assert torch.allclose(torch.stack(values), values[0], rtol=1e-5)
 

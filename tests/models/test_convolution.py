@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ganbench.models import convolution
-from ganbench.models.convolution import Conv2d, im2col_conv2d, with_im2col
+from ganbench.models.convolution import Conv2d, im2col_conv2d, using_im2col
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -45,10 +45,10 @@ def test_a_block_decides_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convolution, "im2col_conv2d", lambda *inputs: (used.append(1), plain(*inputs))[1])
     layer, images = Conv2d(1, 2, 3), torch.randn(1, 1, 5, 5)
     expected = layer(images)
-    with with_im2col(CPU):
+    with using_im2col(CPU):
         layer(images)
     assert not used, "only CUDA's convolutions are slow at it"
-    with pytest.raises(ZeroDivisionError), with_im2col(CUDA):
+    with pytest.raises(ZeroDivisionError), using_im2col(CUDA):
         assert torch.allclose(layer(images), expected, atol=1e-6)
         assert len(used) == 1
         for other in (

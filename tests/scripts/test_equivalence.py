@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "equivalence.py"
 def equivalence(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     # The script replaces both for each way.
     monkeypatch.setattr(SubPixelConv2d, "of_projection", SubPixelConv2d.of_projection)
-    monkeypatch.setattr(step, "with_im2col", step.with_im2col)
+    monkeypatch.setattr(step, "using_im2col", step.using_im2col)
     spec = importlib.util.spec_from_file_location("equivalence", SCRIPT)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

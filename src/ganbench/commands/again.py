@@ -11,7 +11,7 @@ from pathlib import Path
 from ganbench import runs
 from ganbench.commands import Parser
 from ganbench.commands.train import add_import_path, where_results_are
-from ganbench.config import Config, identity, validate_stored
+from ganbench.config import Config, validate_stored
 from ganbench.errors import RunError, UserError
 
 
@@ -69,19 +69,9 @@ def _stored(path: Path, trust: bool) -> tuple[Config, str | None]:
     if path.is_dir():
         record = runs.read_run(path)
         config = validate_stored(record.config, path / "config.yaml", trust)
-        _require_unchanged(record)
+        record.require_unchanged()
         return config, record.info.get("experiment")
     config = runs.load_yaml(path.parent, path.name)
     if not isinstance(config, dict):
         raise RunError(f"{path}: is no configuration; name a run directory, or the config.yaml of one")
     return validate_stored(config, path, trust), None
-
-
-def _require_unchanged(record: runs.RunRecord) -> None:
-    """Refuse a configuration that is not the one its run was begun with."""
-    known = record.info.get("config_hash")
-    if known is not None and record.config and known != identity(record.config):
-        raise RunError(
-            f"{record.path / 'config.yaml'}: changed since its run began; put it back, or train it as a run "
-            f"of its own: ganbench train {record.path / 'config.yaml'}"
-        )

@@ -24,7 +24,7 @@ from ganbench.engine.optimizers import can_be_captured, can_be_compiled, plain_s
 from ganbench.engine.remedies import Adversarial, Batch, GeneratorObjective, pack
 from ganbench.engine.streams import Pending, SideStream
 from ganbench.losses import Loss
-from ganbench.models.convolution import with_im2col
+from ganbench.models.convolution import using_im2col
 from ganbench.models.subpixel import weights_unchanged
 
 log = logging.getLogger(__name__)
@@ -205,7 +205,7 @@ class Step:
     ) -> tuple[Judged, Tensor | None, Tensor]:
         self.penalty_beside.begin()
         judged = self._judge(real, fake, labels)
-        with with_im2col(self.device):
+        with using_im2col(self.device):
             penalty = self.penalty_beside.run(partial(self._penalty, real, fake, labels)).get()
         objective = judged.d_loss if penalty is None else judged.d_loss + penalty
         grad_norm = self._update(self.gan.d_opt, objective, self.d_parameters)

@@ -17,7 +17,7 @@ _im2col = False
 
 
 @contextmanager
-def with_im2col(device: torch.device) -> Iterator[None]:
+def using_im2col(device: torch.device) -> Iterator[None]:
     """A block in which every `Conv2d` on CUDA computes by `im2col_conv2d`; elsewhere that is slower."""
     global _im2col
     before, _im2col = _im2col, device.type == "cuda"
@@ -28,7 +28,7 @@ def with_im2col(device: torch.device) -> Iterator[None]:
 
 
 class Conv2d(nn.Conv2d):
-    """A critic's convolution: `torch.nn.Conv2d`, and in a block of `with_im2col` a product of patches."""
+    """A critic's convolution: `torch.nn.Conv2d`, and in a block of `using_im2col` a product of patches."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Maps B×C×H×W to B×C'×H'×W'."""

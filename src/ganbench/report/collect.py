@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ganbench.errors import RunError, UserError
-from ganbench.identity import identity
 from ganbench.quick import no_garbage
 from ganbench.report.columns import finite
 from ganbench.report.text import clean, digest, listed, setting
@@ -217,7 +216,7 @@ def _read(path: Path) -> tuple[Run, list[str]]:
         RunError: the directory cannot be used at all, or its configuration is not the one it was trained by.
     """
     source = read_run(path)
-    _check_hash(source)
+    source.require_unchanged()
     flat = flatten(source.config)
     seed = source.info.get("seed", flat.get("seed"))
     if isinstance(seed, bool) or not isinstance(seed, int):
@@ -225,27 +224,6 @@ def _read(path: Path) -> tuple[Run, list[str]]:
     records, notes = _usable(source.scores)
     reason = clean(source.reason or "")
     return Run(path, flat, source.info, records, seed, source.status, reason, source), notes
-
-
-def _check_hash(source: RunRecord) -> None:
-    """Refuse a run whose configuration was edited: its scores are those of another recipe.
-
-    Raises:
-        RunError: config.yaml has another hash than the run was trained by.
-    """
-    trained = source.info.get("config_hash")
-    if trained is None:
-        return
-    try:
-        found = identity(source.config)
-    except (AttributeError, TypeError):  # a group that is no mapping
-        found = "none"
-    if found != trained:
-        raise RunError(
-            f"config.yaml is not the one this run was trained by (config_hash {digest(clean(trained))}, "
-            f"this file's {digest(found)}): put it back, or train it as a run of its own by "
-            "`ganbench train config.yaml`"
-        )
 
 
 def _usable(scores: list[JsonObject]) -> tuple[list[JsonObject], list[str]]:

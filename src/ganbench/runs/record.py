@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ganbench.errors import RunError
+from ganbench.identity import identity
 from ganbench.runs.history import read_history
 from ganbench.runs.layout import INTERRUPTED, RUNNING, STATUSES
 from ganbench.runs.lock import holder
@@ -37,6 +38,26 @@ class RunRecord:
             return "its process ended without a word"
         reason = self.info.get("reason")
         return None if reason is None else str(reason)
+
+    def require_unchanged(self) -> None:
+        """Refuse a configuration that is not the one its run was trained by.
+
+        Raises:
+            RunError: config.yaml has another hash than run.json says.
+        """
+        trained = self.info.get("config_hash")
+        if trained is None:
+            return
+        try:
+            found = identity(self.config)
+        except (AttributeError, TypeError):  # a group that is no mapping
+            found = "none"
+        if found != trained:
+            raise RunError(
+                f"{self.path}: config.yaml is not the one this run was trained by (config_hash "
+                f"{str(trained)[:8]}, this file's {found[:8]}): put it back, or train it as a run of its own "
+                "by `ganbench train config.yaml`"
+            )
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
