@@ -55,9 +55,16 @@ def native_precision(name: str) -> str:
 
 def has_native_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 in hardware (AMX or avx512_bf16)."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return False
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return has_amx() or (_is_x86() and torch.cpu._is_avx512_bf16_supported())
+
+
+def has_amx() -> bool:
+    """Whether this processor has AMX, which multiplies tiles of bfloat16."""
+    return _is_x86() and torch.cpu._is_amx_tile_supported()
+
+
+def _is_x86() -> bool:
+    return platform.machine() in ("x86_64", "AMD64")
 
 
 def usable_cores() -> int:

@@ -1,8 +1,4 @@
-"""Convolutions as matrix products of patches, for gradients that are differentiated again on CUDA.
-
-The second derivative of torch's convolution is itself a convolution, with the gradient's map as its kernel:
-14×14 values, say, for which cuDNN has no fast kernel. That of a matrix product is matrix products.
-"""
+"""Convolutions that compute as matrix products of patches where those are faster than torch's own kernels."""
 
 from __future__ import annotations
 
@@ -11,54 +7,83 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
-_im2col = False
+from ganbench.hardware import has_amx
+from ganbench.models import im2col
+
+FEWEST_CHANNELS = 16
+"""Of an input whose patches pay: those of fewer channels are copied in pieces too short to gain by it."""
+
+_penalty_on_cuda = False
 
 
 @contextmanager
 def using_im2col(device: torch.device) -> Iterator[None]:
     """A block in which every `Conv2d` on CUDA computes by `im2col_conv2d`; elsewhere that is slower."""
-    global _im2col
-    before, _im2col = _im2col, device.type == "cuda"
+    global _penalty_on_cuda
+    before, _penalty_on_cuda = _penalty_on_cuda, device.type == "cuda"
     try:
         yield
     finally:
-        _im2col = before
+        _penalty_on_cuda = before
 
 
 class Conv2d(nn.Conv2d):
-    """A critic's convolution: `torch.nn.Conv2d`, and in a block of `using_im2col` a product of patches."""
+    """`torch.nn.Conv2d`, by products of patches in a block of `using_im2col` and where `patches_pay`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Maps B×C×H×W to B×C'×H'×W'."""
         usual = self.groups == 1 and self.padding_mode == "zeros" and input.ndim == 4
-        if _im2col and usual and not isinstance(self.padding, str):
-            return im2col_conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation)
-        return super().forward(input)
+        if not usual or isinstance(self.padding, str):
+            return super().forward(input)
+        if _penalty_on_cuda:
+            return im2col.im2col_conv2d(
+                input, self.weight, self.bias, self.stride, self.padding, self.dilation
+            )
+        if self.dilation != (1, 1):
+            return super().forward(input)
+        return conv2d(input, self.weight, self.bias, self.stride, self.padding)
 
 
-def im2col_conv2d(
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """`torch.nn.ConvTranspose2d`, and where `patches_pay` with their products for the weights' gradient."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Maps B×C×H×W to B×C'×H'×W'."""
+        usual = self.groups == 1 and self.dilation == (1, 1) and self.bias is None and input.ndim == 4
+        if not usual or output_size or any(self.output_padding) or not patches_pay(input, self.weight):
+            return super().forward(input, output_size)
+        images, weight = input.to(torch.bfloat16), self.weight.to(torch.bfloat16)
+        return im2col.conv_transpose2d(images, weight, self.stride, self.padding)  # type: ignore[arg-type]
+
+
+def conv2d(
     input: Tensor,
     weight: Tensor,
-    bias: Tensor | None,
+    bias: Tensor | None = None,
     stride: Sequence[int] = (1, 1),
     padding: Sequence[int] = (0, 0),
-    dilation: Sequence[int] = (1, 1),
 ) -> Tensor:
-    """`torch.conv2d` of B×C×H×W as the product of all patches with all kernels, in channels-last layout."""
-    images = pad(input, (padding[1], padding[1], padding[0], padding[0])).permute(0, 2, 3, 1)
-    kernel = weight.shape[2:]
-    height, width = (
-        (images.shape[1 + axis] - dilation[axis] * (kernel[axis] - 1) - 1) // stride[axis] + 1
-        for axis in (0, 1)
+    """`torch.conv2d` of B×C×H×W, by products of patches where they pay."""
+    if not patches_pay(input, weight):
+        return torch.conv2d(input, weight, bias, stride, padding)
+    kernels, biases = weight.to(torch.bfloat16), None if bias is None else bias.to(torch.bfloat16)
+    return im2col.conv2d(input.to(torch.bfloat16), kernels, biases, stride, padding)
+
+
+def patches_pay(input: Tensor, weight: Tensor) -> bool:
+    """Whether products of patches are the faster way to the weights' gradient: in bfloat16 on a CPU with AMX.
+
+    With avx512_bf16 alone, as in float32, they take as long as oneDNN's convolutions.
+    """
+    return (
+        not torch.compiler.is_compiling()
+        and input.is_cpu
+        and has_amx()
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") is torch.bfloat16
+        and {input.dtype, weight.dtype} <= {torch.float32, torch.bfloat16}  # what autocast would cast
+        and weight.shape[1] >= FEWEST_CHANNELS
+        and weight.requires_grad
+        and not torch._C._are_functorch_transforms_active()  # whose gradients want other functions
     )
-    shifted = [
-        images[:, top : top + stride[0] * height : stride[0], left : left + stride[1] * width : stride[1]]
-        for top in range(0, dilation[0] * kernel[0], dilation[0])
-        for left in range(0, dilation[1] * kernel[1], dilation[1])
-    ]
-    patches = torch.cat(shifted, dim=3).flatten(0, 2)
-    kernels = weight.permute(2, 3, 1, 0).flatten(0, 2)
-    pixels = patches @ kernels if bias is None else torch.addmm(bias, patches, kernels)
-    return pixels.view(-1, height, width, weight.shape[0]).permute(0, 3, 1, 2)

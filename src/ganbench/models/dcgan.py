@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ganbench.models.convolution import Conv2d
+from ganbench.models.convolution import Conv2d, ConvTranspose2d
 from ganbench.models.layers import (
     SLOPE,
     Dropout,
@@ -31,10 +31,10 @@ class Generator(nn.Module):
             Project(z_dim, first, BASE_SIZE, bias=False),
             nn.BatchNorm2d(first),
             nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(first, second, 4, stride=2, padding=1, bias=False),
+            ConvTranspose2d(first, second, 4, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(second),
             nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(second, channels, 4, stride=2, padding=1),
+            ConvTranspose2d(second, channels, 4, stride=2, padding=1),
             nn.Tanh(),
         )
         self.apply(normal_init)

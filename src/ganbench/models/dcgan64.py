@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ganbench.models.convolution import Conv2d
+from ganbench.models.convolution import Conv2d, ConvTranspose2d
 from ganbench.models.layers import (
     SLOPE,
     Flatten,
@@ -35,11 +35,11 @@ class Generator(nn.Module):
         ]
         for fan_in, fan_out in pairwise(features):
             layers += [
-                nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1, bias=False),
+                ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(fan_out),
                 nn.ReLU(inplace=True),
             ]
-        layers += [nn.ConvTranspose2d(last, channels, 4, stride=2, padding=1, bias=False), nn.Tanh()]
+        layers += [ConvTranspose2d(last, channels, 4, stride=2, padding=1, bias=False), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         self.apply(normal_init)
 
