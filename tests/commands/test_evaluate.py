@@ -7,6 +7,7 @@ import pytest
 
 from ganbench import runs
 from ganbench.cli import main
+from ganbench.identity import identity
 from ganbench.metrics.protocol import EvalSettings
 from ganbench.session import train_run
 
@@ -95,6 +96,9 @@ def test_nor_does_one_that_is_refused(run_of, tmp_path, capsys):
     good, bad = run_of("model=mlp", "seed=0"), run_of("model=mlp", "seed=1")
     config = (bad / "config.yaml").read_text()
     (bad / "config.yaml").write_text(config.replace("name: digits", "name: stripes"))
+    info = json.loads((bad / "run.json").read_text())
+    info["config_hash"] = identity(runs.load_yaml(bad, "config.yaml"))
+    (bad / "run.json").write_text(json.dumps(info))
     assert main(["evaluate", str(bad), str(good), *FAST]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"ganbench: {bad}: ") and "no judge 'judge' for dataset 'stripes'" in error
@@ -123,6 +127,17 @@ def test_a_run_of_other_images_is_not_scored_against_these(run_of, capsys):
     (run / "run.json").write_text(json.dumps({**info, "dataset_sha256": "0" * 64}))
     assert main(["evaluate", str(run), *FAST]) == 1
     assert "was trained on other images of digits (sha256 00000000)" in capsys.readouterr().err
+    assert runs.read_scores(run) == []
+
+
+def test_a_configuration_edited_after_training_is_not_what_is_scored(run_of, capsys):
+    run = run_of("model=mlp")
+    written = (run / "config.yaml").read_text()
+    edited = written.replace("seed: 0\n", "seed: 1\n", 1)
+    assert edited != written
+    (run / "config.yaml").write_text(edited)
+    assert main(["evaluate", str(run), *FAST]) == 1
+    assert "config.yaml is not the one this run was trained by" in capsys.readouterr().err
     assert runs.read_scores(run) == []
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ganbench.models import convolution, im2col
 from ganbench.models.convolution import Conv2d, ConvTranspose2d, using_im2col
-from ganbench.models.im2col import im2col_conv2d
+from ganbench.models.im2col import traceable_conv2d
 from ganbench.models.layers import Project
 from ganbench.models.subpixel import SubPixelConv2d
 
@@ -39,15 +39,15 @@ def test_values_and_derivatives_are_those_of_torch(
         second = torch.autograd.grad(first[0].square().sum(), inputs)
         return [output, *first, *second]
 
-    ours = im2col_conv2d(images, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation)  # type: ignore[arg-type]
+    ours = traceable_conv2d(images, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation)  # type: ignore[arg-type]
     for found, expected in zip(derivatives(ours), derivatives(layer(images)), strict=True):
         assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_a_block_decides_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
-    plain = im2col.im2col_conv2d
-    monkeypatch.setattr(im2col, "im2col_conv2d", lambda *inputs: (used.append(1), plain(*inputs))[1])
+    plain = im2col.traceable_conv2d
+    monkeypatch.setattr(im2col, "traceable_conv2d", lambda *inputs: (used.append(1), plain(*inputs))[1])
     layer, images = Conv2d(1, 2, 3), torch.randn(1, 1, 5, 5)
     expected = layer(images)
     with using_im2col(CPU):
@@ -120,6 +120,11 @@ def test_elsewhere_convolutions_are_torchs(products: list[str], monkeypatch: pyt
         Conv2d(15, 4, 4)(images[:, :15])
         Conv2d(16, 4, 3, dilation=2)(images)
         Conv2d(16, 4, 4).requires_grad_(False)(images)
+        Conv2d(16, 4, 4, groups=2, bias=False)(images)
+        Conv2d(16, 4, 3, padding="same")(images)
+        Conv2d(16, 4, 3, padding=1, padding_mode="reflect")(images)
+        layer(images[0]), transposed(maps[0])
+        Conv2d(16, 4, 3)(images[:1].expand(-1, -1, 8, 8).repeat(1, 1, 48, 48))  # more than it is worth
         ConvTranspose2d(4, 16, 4)(maps)  # with a bias
         ConvTranspose2d(4, 16, 4, 2, 1, output_padding=1, bias=False)(maps)
         ConvTranspose2d(4, 16, 4, 2, 1, bias=False)(maps, output_size=[9, 9])
@@ -141,3 +146,18 @@ def test_the_convolved_projection_is_one_of_them(products: list[str]) -> None:
         layer.of_projection(project, torch.randn(20, 10)).float().sum().backward()
     assert products == ["conv2d"]
     assert layer.weight.grad is not None
+
+
+def test_what_does_not_fit_is_refused_in_torchs_words(products: list[str]) -> None:
+    layer, other = Conv2d(16, 4, 4), nn.Conv2d(16, 4, 4)
+    with bfloat16():
+        for shape in ((2, 17, 8, 8), (1, 2, 16, 8, 8)):
+            images = torch.randn(shape)
+            with pytest.raises(RuntimeError) as expected:
+                other(images)
+            with pytest.raises(RuntimeError) as found:
+                layer(images)
+            assert str(found.value) == str(expected.value)
+        assert not products
+        with pytest.raises(RuntimeError, match="maximum size for tensor at dimension 1 is 3 but size is 4"):
+            layer(torch.randn(2, 16, 3, 8))

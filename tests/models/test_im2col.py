@@ -58,6 +58,17 @@ def test_a_transposed_convolution(kernel: Pair, stride: Pair, padding: Pair, siz
         assert torch.allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
+def test_an_empty_batch() -> None:
+    x, w = numbers(0, 3, 6, 6), numbers(4, 3, 4, 4)
+    maps = im2col.conv2d(x, w, numbers(4), (2, 2), (1, 1))
+    assert maps.shape == (0, 4, 3, 3)
+    (gradient,) = torch.autograd.grad(maps.sum(), w)
+    assert torch.equal(gradient, torch.zeros_like(w))
+    x = numbers(0, 4, 3, 3)
+    (gradient,) = torch.autograd.grad(im2col.conv_transpose2d(x, w).sum(), w)
+    assert torch.equal(gradient, torch.zeros_like(w))
+
+
 def test_numerical_derivatives() -> None:
     torch.manual_seed(0)
     inputs = numbers(2, 2, 6, 6), numbers(3, 2, 4, 4), numbers(3)

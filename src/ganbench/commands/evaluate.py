@@ -120,6 +120,7 @@ class _Scorer:
 
         record = read_run(path)
         config = self._config(record)
+        record.require_unchanged()  # what it says now is not what made the images
         run = RunDirectory(path).open()
         try:
             made: list[dict[str, Any]] = []

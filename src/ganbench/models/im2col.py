@@ -1,11 +1,13 @@
 """Convolutions as matrix products of patches (im2col), where those are faster than torch's own kernels.
 
-`im2col_conv2d` is made of torch's operations alone, for gradients that are differentiated again on CUDA. The
-second derivative of torch's convolution is itself a convolution, with the gradient's map as its kernel:
-14×14 values, say, for which cuDNN has no fast kernel. That of a matrix product is matrix products.
+`traceable_conv2d` is made of torch's operations alone, which compilers follow, for gradients that are
+differentiated again on CUDA. The second derivative of torch's convolution is itself a convolution, with the
+gradient's map as its kernel: 14×14 values, say, for which cuDNN has no fast kernel. That of a matrix product
+is matrix products.
 
-`conv2d` and `conv_transpose2d` are for bfloat16 on a CPU with AMX, where oneDNN takes two to six times as
-long for the gradient of a convolution's weights as for the same arithmetic as a product of patches.
+`conv2d` and `conv_transpose2d` are for bfloat16 on a CPU with AMX, where oneDNN takes up to five times as
+long for the gradient of a convolution's weights as a product of patches does. They can be differentiated any
+number of times, but backwards and outside torch.func's transforms only.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from torch.nn import functional
 Pair = Sequence[int]
 
 
-def im2col_conv2d(
+def traceable_conv2d(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -50,14 +52,14 @@ def im2col_conv2d(
 def conv2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Pair = (1, 1), padding: Pair = (0, 0)
 ) -> Tensor:
-    """`torch.conv2d` of B×C×H×W, differentiable any number of times; all of one dtype."""
+    """`torch.conv2d` of B×C×H×W; all of one dtype."""
     kernel = weight.shape[2:]
     left_over = [(input.shape[2 + i] + 2 * padding[i] - kernel[i]) % stride[i] for i in (0, 1)]
     return _Convolution.apply(input, weight, bias, None, _Geometry(kernel, stride, padding, left_over))
 
 
 def conv_transpose2d(input: Tensor, weight: Tensor, stride: Pair = (1, 1), padding: Pair = (0, 0)) -> Tensor:
-    """`torch.conv_transpose2d` of B×C×H×W, differentiable any number of times; both of one dtype."""
+    """`torch.conv_transpose2d` of B×C×H×W; both of one dtype."""
     return _TransposedConvolution.apply(input, weight, _Geometry(weight.shape[2:], stride, padding, (0, 0)))
 
 
@@ -97,7 +99,7 @@ class _Convolution(Function):
             device=input.device,
             memory_format=torch.channels_last,
         )
-        pixels = maps.permute(0, 2, 3, 1).view(len(patches), -1)
+        pixels = maps.permute(0, 2, 3, 1).view(-1, len(weight))
         kernels = weight.permute(0, 2, 3, 1).flatten(1).t()
         if bias is None:
             torch.mm(patches, kernels, out=pixels)
@@ -143,19 +145,19 @@ class _WeightGradient(Function):
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, input: Tensor, patches: Tensor, geometry: _Geometry) -> Tensor:
-        ctx.save_for_backward(gradient, input)
+        ctx.save_for_backward(gradient, input, patches)
         ctx.geometry = geometry
         pixels = gradient.permute(0, 2, 3, 1).flatten(0, 2)
         kernels = (pixels.t() @ patches).view(gradient.shape[1], *geometry.kernel, input.shape[1])
         return kernels.permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
-        gradient, input = ctx.saved_tensors
+    def backward(ctx: Any, kernels: Tensor) -> tuple[Tensor | None, ...]:
+        gradient, input, patches = ctx.saved_tensors
         of_gradient, of_input = _wanted(ctx)
         return (
-            _Convolution.apply(input, weight, None, None, ctx.geometry) if of_gradient else None,
-            _TransposedConvolution.apply(gradient, weight, ctx.geometry) if of_input else None,
+            _Convolution.apply(input, kernels, None, patches, ctx.geometry) if of_gradient else None,
+            _TransposedConvolution.apply(gradient, kernels, ctx.geometry) if of_input else None,
             None,
             None,
         )
@@ -174,7 +176,7 @@ def _wanted(ctx: Any) -> list[bool]:
 def _executed(node: Any) -> bool:
     try:
         return torch._C._will_engine_execute_node(node)
-    except RuntimeError:  # it does not tell of leaves
+    except RuntimeError:  # it does not tell of leaves in torch.autograd.grad
         return True
 
 
@@ -185,19 +187,12 @@ def _size(input: Tensor, geometry: _Geometry) -> list[int]:
 
 
 def _im2col(input: Tensor, geometry: _Geometry) -> Tensor:
-    """All patches of B×C×H×W, (B·h·w)×(kernel·C).
-
-    A row of a patch lies together in memory, columns and channels, and is copied whole.
-    """
-    images = _padded_pixels(input, geometry.padding).contiguous()
-    (rows, columns), stride = geometry.kernel, geometry.stride
-    image, row, pixel, _ = images.stride()
-    height, width = _size(input, geometry)
-    patches = images.as_strided(
-        (len(images), height, width, rows, columns * images.shape[3]),
-        (image, stride[0] * row, stride[1] * pixel, row, 1),
-    )
-    return patches.flatten(0, 2).flatten(1)
+    """All patches of B×C×H×W, (B·h·w)×(kernel·C)."""
+    (rows, columns), stride, padding, _ = geometry
+    # Contiguous, for then columns and channels of a patch are copied at once.
+    images = _padded_pixels(input, padding).contiguous()
+    patches = images.unfold(1, rows, stride[0]).unfold(2, columns, stride[1])
+    return patches.permute(0, 1, 2, 4, 5, 3).flatten(0, 2).flatten(1)
 
 
 def _padded_pixels(input: Tensor, padding: Pair) -> Tensor:

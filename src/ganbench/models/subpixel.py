@@ -52,6 +52,7 @@ class SubPixelConv2d(nn.Conv2d):
         bias = project.weight.new_zeros(project.out_features) if project.bias is None else project.bias
         rows = torch.cat([project.weight.t(), bias[None]])
         images = rows.view(-1, project.size, project.size, project.channels).permute(0, 3, 1, 2)
+        # With so few images patches pay, as they do not for the samples' own larger maps.
         maps = conv2d(images, self.weight, padding=(1, 1)).permute(0, 2, 3, 1)
         return maps[:-1].flatten(1), (maps[-1] + self.bias).flatten()
 
