@@ -118,7 +118,9 @@ def test_gradients_that_a_pass_does_not_need_are_not_computed(monkeypatch: pytes
         assert torch.allclose(found, expected, rtol=1e-12)
 
 
-def test_a_gradient_penalty_computes_that_of_the_weights_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_derivative_of_a_gradient_penalty_computes_none_of_the_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     computed = []
     plain = im2col._WeightGradient.apply
     monkeypatch.setattr(im2col._WeightGradient, "apply", lambda *a: (computed.append(a), plain(*a))[1])

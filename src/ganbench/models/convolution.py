@@ -57,7 +57,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         usual = self.groups == 1 and self.dilation == (1, 1) and self.bias is None and input.ndim == 4
         if not usual or output_size is not None or any(self.output_padding):
             return super().forward(input, output_size)
-        if not patches_pay(input, self.weight, positions=input[:, 0].numel()):
+        if not patches_pay(input, self.weight, patches=_pixels(input)):
             return super().forward(input)
         images, weight = input.to(torch.bfloat16), self.weight.to(torch.bfloat16)
         return im2col.conv_transpose2d(images, weight, self.stride, self.padding)  # type: ignore[arg-type]
@@ -71,13 +71,13 @@ def conv2d(
     padding: Sequence[int] = (0, 0),
 ) -> Tensor:
     """`torch.conv2d` of B×C×H×W, by products of patches where they pay."""
-    if not patches_pay(input, weight, positions=input[:, 0].numel() // (stride[0] * stride[1])):
+    if not patches_pay(input, weight, patches=_pixels(input) // (stride[0] * stride[1])):
         return torch.conv2d(input, weight, bias, stride, padding)
     kernels, biases = weight.to(torch.bfloat16), None if bias is None else bias.to(torch.bfloat16)
     return im2col.conv2d(input.to(torch.bfloat16), kernels, biases, stride, padding)
 
 
-def patches_pay(input: Tensor, weight: Tensor, positions: int) -> bool:
+def patches_pay(input: Tensor, weight: Tensor, patches: int) -> bool:
     """Whether products of so many patches are the faster way to the weights' gradient.
 
     They are in bfloat16 on a CPU with AMX. With avx512_bf16 alone, as in float32, they take as long as
@@ -91,7 +91,11 @@ def patches_pay(input: Tensor, weight: Tensor, positions: int) -> bool:
         and torch.get_autocast_dtype("cpu") is torch.bfloat16
         and {input.dtype, weight.dtype} <= {torch.float32, torch.bfloat16}  # what autocast would cast
         and weight.shape[1] >= FEWEST_CHANNELS
-        and positions * weight[0].numel() <= MOST_VALUES
+        and patches * weight.shape[1:].numel() <= MOST_VALUES
         and weight.requires_grad
         and not torch._C._are_functorch_transforms_active()  # whose gradients want other functions
     )
+
+
+def _pixels(maps: Tensor) -> int:
+    return len(maps) * maps.shape[2:].numel()

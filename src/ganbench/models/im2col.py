@@ -87,6 +87,7 @@ class _Convolution(Function):
         patches: Tensor | None,
         geometry: _Geometry,
     ) -> Tensor:
+        """Maps B×C×H×W and kernels C'×C×kernel to B×C'×h×w, in channels-last layout."""
         if patches is None:
             patches = _im2col(input, geometry)
         ctx.save_for_backward(input, weight, patches)
@@ -109,6 +110,7 @@ class _Convolution(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Of maps B×C'×h×w: those of the input, the kernels and the bias."""
         input, weight, patches = ctx.saved_tensors
         of_input, of_weight = _wanted(ctx)
         return (
@@ -123,6 +125,7 @@ class _Convolution(Function):
 class _TransposedConvolution(Function):
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, geometry: _Geometry) -> Tensor:
+        """Maps B×C'×h×w and kernels C'×C×kernel to B×C×H×W."""
         ctx.save_for_backward(input, weight)
         ctx.geometry = geometry
         _, stride, padding, left_over = geometry
@@ -130,6 +133,7 @@ class _TransposedConvolution(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Of maps B×C×H×W: those of the input and the kernels."""
         input, weight = ctx.saved_tensors
         of_input, of_weight = _wanted(ctx)
         patches = _im2col(gradient.detach(), ctx.geometry)
@@ -141,10 +145,9 @@ class _TransposedConvolution(Function):
 
 
 class _WeightGradient(Function):
-    """Of `gradient` B×C'×h×w and `input` B×C×H×W: C'×C×kernel."""
-
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, input: Tensor, patches: Tensor, geometry: _Geometry) -> Tensor:
+        """Of `gradient` B×C'×h×w and `input` B×C×H×W: C'×C×kernel."""
         ctx.save_for_backward(gradient, input, patches)
         ctx.geometry = geometry
         pixels = gradient.permute(0, 2, 3, 1).flatten(0, 2)
@@ -153,6 +156,7 @@ class _WeightGradient(Function):
 
     @staticmethod
     def backward(ctx: Any, kernels: Tensor) -> tuple[Tensor | None, ...]:
+        """Of kernels C'×C×kernel: those of `gradient` and `input`."""
         gradient, input, patches = ctx.saved_tensors
         of_gradient, of_input = _wanted(ctx)
         return (
