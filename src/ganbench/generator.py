@@ -74,7 +74,7 @@ def load_generator(
     A run that is not completed gives the generator of its latest whole checkpoint.
 
     Raises:
-        RunError: no checkpoint, or weights that do not fit the run's configuration.
+        RunError: no checkpoint, weights that do not fit the run's configuration, or that was edited since.
         ConfigError: the configuration names code outside ganbench, and `trust` is off.
     """
     record = run if isinstance(run, RunRecord) else read_run(run)
@@ -99,6 +99,7 @@ def load_generator(
             f"{record.path}: its weights do not fit model.generator of its config.yaml ({reason}); "
             "one of them was changed"
         ) from error
+    record.require_unchanged()  # equal shapes do not make it the network that was trained
     network.eval().requires_grad_(False)
     num_classes = int(record.config["dataset"]["num_classes"])
     return TrainedGenerator(network, model["z_dim"], model["conditional"], num_classes, **found)

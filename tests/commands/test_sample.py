@@ -178,6 +178,17 @@ def test_a_folder_that_is_no_run(here, capsys):
     assert "not a run directory" in capsys.readouterr().err
 
 
+def test_a_configuration_edited_after_training_is_not_what_is_sampled(run_of, here, capsys):
+    run = run_of("model=mlp")
+    written = (run / "config.yaml").read_text()
+    edited = written.replace("seed: 0\n", "seed: 1\n", 1)
+    assert edited != written
+    (run / "config.yaml").write_text(edited)
+    assert main(["sample", str(run)]) == 2
+    assert "config.yaml is not the one this run was trained by" in capsys.readouterr().err
+    assert list(here.iterdir()) == []
+
+
 def test_images_with_nan_are_said(run_of, spoil, here, capsys):
     run = run_of("model=mlp")
     spoil(run)
