@@ -243,6 +243,7 @@ BAD = {
     "loss.optimizer._target_=torch.optim.LBFGS ~loss.optimizer.betas": ("LBFGS", "plain step"),
     "+loss.optimizer.weight_decay=inf": ("loss.optimizer.weight_decay=inf", "finite"),
     "loss.optimizer.betas=[0.5,0.9,0.9]": ("loss.optimizer.betas", "two numbers"),
+    "loss.optimizer.betas=[0.5,high]": ("loss.optimizer: torch.optim.Adam refuses its values", "high"),
     "train.nonsense=1": ("'train.nonsense'", "ganbench train --cfg job"),
     "experiment=trilogy/wgan": ("'experiment'", "+experiment=trilogy/wgan"),
     "model.generator.more=1": ("'model.generator.more'", "+model.generator.more=1"),

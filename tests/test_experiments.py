@@ -171,6 +171,8 @@ def test_the_samples_of_the_conditional_benchmark_are_of_fixed_classes(
     z, labels = sample_inputs(compose(["+experiment=cgan/bce"]))
     assert z.shape == (16, 100)
     assert labels.tolist() == [*range(10), *range(6)]
+    few, _ = sample_inputs(compose(["model=cgan", "train.sample_labels=[3,1,4]"]))
+    assert few.equal(z[:3])
     for unlabelled in ([], ["+experiment=cgan/bce", "model=mlp"]):
         z, labels = sample_inputs(compose(unlabelled))
         assert z.shape == (64, 100)

@@ -179,6 +179,22 @@ def test_other_code_or_images_than_a_run_was_trained_by_are_told(
     assert says("was begun on other images (dataset_sha256 0000000000000000, now ") == 2
 
 
+def test_a_run_that_is_begun_anew_was_trained_by_the_new_code_alone(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What went wrong before the first checkpoint left nothing to go on from."""
+    monkeypatch.chdir(mine.parent)
+    command = ["train", "--config-dir", "mine", "loss=margin", "model=tiny", "dataset=stripes", *SMALL[1:]]
+    assert main([*command, "loss.optimizer.lr=1e30"]) == 1
+    source = mine / "margin_loss.py"
+    source.write_text(source.read_text() + "# mended\n")
+    assert main([*command, "loss.optimizer.lr=1e30"]) == 1
+    (path,) = find_runs("outputs")
+    info = read_run(path).info
+    assert (info["status"], info["resumed"]) == ("diverged", 0)
+    assert info["code"]["loss._target_"] == hashlib.sha256(source.read_bytes()).hexdigest()
+
+
 def test_own_images_are_compared_whatever_makes_them(
     mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

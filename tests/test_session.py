@@ -24,10 +24,10 @@ from ganbench.engine.images import PADDING
 from ganbench.engine.loop import Training
 from ganbench.engine.signals import Interrupted
 from ganbench.errors import ConfigError, DataError, RunError
-from ganbench.generator import to_safetensors
+from ganbench.generator import exported_step, to_safetensors
 from ganbench.runs import GENERATOR, RunDirectory, read_run
 from ganbench.runs.lock import holder
-from ganbench.scorer import RunScorer, drop_stale
+from ganbench.scorer import RunScorer, best_score, drop_stale
 from ganbench.session import run_path, train_run
 
 pytestmark = pytest.mark.usefixtures("cached_data")
@@ -88,7 +88,8 @@ SCORED = {
     "config.yaml", "run.json", "history.csv", "train.log", ".lock", "scores.json",
     "samples/step_0.png", "samples/step_3.png", "samples/final.png", "samples/neighbours.png",
     "plots/loss_curves.png", "plots/scores.png",
-    "checkpoints/last.pt", "checkpoints/generator.safetensors", "checkpoints/generator_best.safetensors",
+    "checkpoints/last.pt", "checkpoints/previous.pt", "checkpoints/generator.safetensors",
+    "checkpoints/generator_best.safetensors",
 }  # fmt: skip
 
 
@@ -382,13 +383,76 @@ def test_best_weights_of_steps_that_are_taken_again_are_dropped(
     assert not best.exists()
 
 
+def fids(monkeypatch: pytest.MonkeyPatch, by_step: dict[int, float], protocol: int = 1) -> None:
+    """Have scores on the way give these."""
+
+    def score(self: RunScorer, training: Training, when: str, weights: str = "last") -> dict[str, Any]:
+        record = {"schema": 1, "when": when, "weights": weights, "step": training.step, "per_class": {}}
+        made = {"fid": by_step[training.step]}
+        return {**record, "protocol": {"version": protocol}, "values": made, "absent": {}}
+
+    monkeypatch.setattr(RunScorer, "_score", score)
+    monkeypatch.setattr("ganbench.scorer.summary", str)
+
+
+def killed_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Have the run end before that step as by a kill: nothing is saved."""
+    original = Training.advance
+
+    def advance(self: Training) -> None:
+        if self.step + 1 == step:
+            raise KeyboardInterrupt
+        original(self)
+
+    monkeypatch.setattr(Training, "advance", advance)
+
+
+SCORED_TWICE = ("eval.every=2", "eval.training_num_samples=40", "train.steps=6", *SMALL_EVAL)
+
+
+def test_the_best_weights_are_kept_with_a_checkpoint(
+    configure: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Steps 3 and 4 are not taken again: there may be none as good in the second time."""
+    config = configure("loss=hinge", "model=mlp", "train.checkpoint_every=3", *SCORED_TWICE)
+    best = run_path(config) / GENERATOR["best"]
+    with monkeypatch.context() as patch:
+        fids(patch, {2: 10.0, 4: 8.0})
+        killed_at(patch, 6)
+        with pytest.raises(KeyboardInterrupt):
+            train_run(config)
+    assert exported_step(best) == 4
+    best.unlink()  # as if it had been killed between the two
+    with monkeypatch.context() as patch:
+        fids(patch, {6: 9.0})
+        killed_at(patch, 6)
+        with pytest.raises(KeyboardInterrupt):
+            train_run(config)
+    assert exported_step(best) == 4 and "resumed at step 4" in caplog.text
+
+
+def test_best_weights_that_are_lost_are_told(configure: Any, caplog: pytest.LogCaptureFixture) -> None:
+    path = train_run(configure("loss=bce")).path
+    training = SimpleNamespace(scores=[{"step": 2, "values": {"fid": 1.0}, "protocol": {}}], step=3)
+    drop_stale(training, RunDirectory(path))  # type: ignore[arg-type]
+    assert "its best weights so far, of step 2, are lost" in caplog.text
+
+
+def test_scores_of_another_extractor_are_no_rivals_of_the_best() -> None:
+    scores = [{"step": at, "values": {"fid": fid}, "protocol": {"by": by}} for at, fid, by in (
+        (2, 1.0, "a"), (4, 30.0, "b"), (6, 20.0, "b"), (8, 20.0, "b"),
+    )]  # fmt: skip
+    found = [best_score(scores[:count]) for count in range(len(scores) + 1)]
+    assert [record and record["step"] for record in found] == [None, 2, 4, 6, 6]
+
+
 @pytest.mark.parametrize(("step", "kept"), [(2, True), (4, False)])
 def test_best_weights_are_those_of_the_least_fid(step: int, kept: bool, configure: Any) -> None:
     path = train_run(configure("loss=bce")).path
-    scores = [{"step": at, "values": {"fid": fid}} for at, fid in ((2, 1.0), (4, 3.0))]
+    scores = [{"step": at, "values": {"fid": fid}, "protocol": {}} for at, fid in ((2, 1.0), (4, 3.0))]
     best = path / GENERATOR["best"]
     best.write_bytes(to_safetensors(torch.nn.Linear(1, 1), step, 8))
-    drop_stale(SimpleNamespace(scores=scores), RunDirectory(path))  # type: ignore[arg-type]
+    drop_stale(SimpleNamespace(scores=scores, step=6), RunDirectory(path))  # type: ignore[arg-type]
     assert best.exists() == kept
 
 

@@ -12,6 +12,7 @@ from ganbench.config import Config, identity
 from ganbench.data import Dataset
 from ganbench.errors import RunError
 from ganbench.runs import NewerSchemaError, RunRecord
+from ganbench.schema import lookup
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,9 @@ def tell_skipped(record: RunRecord, config: Config, experiment: str | None, code
     diagnosed = [d.get("name") for d in record.info.get("diagnosis") or [] if isinstance(d, dict)]
     if named := [name for name in config["train"]["stop_on"] or () if name in diagnosed]:
         also += f"; what train.stop_on names was found in it: {', '.join(named)}"
+    weights = "eval.inception_weights"
+    if lookup(record.config, weights) != lookup(config, weights):
+        also += f"; it has the scores of {weights}={lookup(record.config, weights)}"
     if changed := changed_code(record.info, code):
         also += f"; but it was trained by other code of {changed}"
     level = logging.WARNING if changed else logging.INFO
@@ -68,8 +72,8 @@ def require_same_images(path: Path, dataset: Dataset) -> None:
     known = info_before(path).get("dataset_sha256")
     if known is not None and known != dataset.sha256:
         raise RunError(
-            f"{path}: was begun on other images (dataset_sha256 {known[:16]}, now {dataset.sha256[:16]}); "
-            "give it those again, or force=true to train it anew"
+            f"{path}: was begun on other images (dataset_sha256 {str(known)[:16]}, now "
+            f"{dataset.sha256[:16]}); give it those again, or force=true to train it anew"
         )
 
 
@@ -82,9 +86,9 @@ def changed_code(info: Mapping[str, Any], code: dict[str, str]) -> str:
 
 
 def code_of_all_steps(before: Mapping[str, Any], code: dict[str, str]) -> dict[str, str]:
-    """The hashes of one's own code; where a run goes on with other code, those before stay: ``old+new``."""
+    """The hashes of one's own code of a run that goes on; with other code, those before stay: ``old+new``."""
     known = before.get("code")
-    if not before.get("steps_done") or not isinstance(known, Mapping):
+    if not isinstance(known, Mapping):
         return code
     earlier = {key: str(known.get(key, new)) for key, new in code.items()}
     return {key: old if old.endswith(code[key]) else f"{old}+{code[key]}" for key, old in earlier.items()}

@@ -18,7 +18,7 @@ HOUSEKEEPING = (
     "train.stop_on",
     "eval.inception_weights",
 )
-"""Keys that change nothing a run contains, left out of its identity."""
+"""Keys that change nothing of a training, left out of its identity; scores carry their weights' hash."""
 
 
 def identity(config: Config) -> str:

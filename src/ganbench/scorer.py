@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -40,16 +41,21 @@ class RunScorer:
         self.evaluator = Evaluator(dataset, EvalSettings.from_config(config["eval"]), device)
 
     def on_the_way(self, training: Training, run: RunDirectory) -> None:
-        """Score the present weights cheaply against the train split, and keep them if they are the best."""
+        """Score the present weights cheaply against the train split, and keep them if they are the best.
+
+        The best are kept with a checkpoint: a run that went on from an earlier one would have lost the best
+        weights until then, and might find none as good.
+        """
         with training.clock("eval"):
             record = self._score(training, "training")
-            best = min(map(fid_of, training.scores), default=float("inf"))
-            if fid_of(record) < best:
-                run.write_bytes(GENERATOR["best"], exported(training))
             training.scores.append(record)
         _show(record, training)
         self._write(training, run, [])
         log.info("step %d: %s", training.step, summary(record))
+        training.diagnose(run)
+        if best_score(training.scores) is record:
+            training.save(run)
+            run.write_bytes(GENERATOR["best"], exported(training))
 
     def at_the_end(self, training: Training, run: RunDirectory) -> None:
         """Score last and, where scores were taken on the way, best weights in full."""
@@ -112,12 +118,21 @@ class RunScorer:
         return png(grid(torch.cat(rows), columns=half))
 
 
+def best_score(scores: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first of the lowest FID, of those by the newest score's protocol; None where there is none.
+
+    A run that goes on may be given another extractor's weights.
+    """
+    alike = [record for record in scores if record["protocol"] == scores[-1]["protocol"]]
+    return min(alike, key=fid_of, default=None)
+
+
 def drop_stale(training: Training, run: RunDirectory) -> None:
     """Drop best weights that are not of the best score so far: steps that are now taken again left them.
 
-    Where a repeated step gives other bits, they would be of a training that is not this run's.
-    Scores that cannot be read any more are written anew: the checkpoint has all but those of
-    `ganbench evaluate`.
+    Where a repeated step gives other bits, they would be of a training that is not this run's. The present
+    weights are the best where the run was killed between their checkpoint and their file. Scores that cannot
+    be read any more are written anew: the checkpoint has all but those of `ganbench evaluate`.
     """
     try:
         read_scores(run.path)
@@ -127,9 +142,14 @@ def drop_stale(training: Training, run: RunDirectory) -> None:
         log.warning("%s; written anew, without what `ganbench evaluate` may have added", error)
         run.write_scores(training.scores)
     file = run.path / GENERATOR["best"]
-    best = min(training.scores, key=fid_of, default=None)
-    if file.exists() and (best is None or exported_step(file) != best["step"]):
-        file.unlink()
+    best = best_score(training.scores)
+    if best is None:
+        file.unlink(missing_ok=True)
+    elif best["step"] == training.step:
+        run.write_bytes(GENERATOR["best"], exported(training))
+    elif exported_step(file) != best["step"]:
+        file.unlink(missing_ok=True)
+        log.warning("%s: its best weights so far, of step %s, are lost", run.path, best["step"])
 
 
 def _show(record: dict[str, Any], training: Training) -> None:

@@ -201,7 +201,6 @@ class _Session:
         config, run, before = self.config, self.run, info_before(self.run.path)
         self.changed_code = changed_code(before, self.code)
         run.info.update(before)  # what is known of earlier training, until this start knows better
-        resumed = before.get("resumed")
         run.write_info(
             schema=runs.SCHEMA,
             status=runs.RUNNING,
@@ -211,7 +210,8 @@ class _Session:
             config_hash=configuration.identity(config),
             seed=config["seed"],
             dataset_sha256=self.dataset.sha256,
-            code=code_of_all_steps(before, self.code),
+            resumed=before["resumed"] if isinstance(before.get("resumed"), int) else 0,
+            code=before.get("code", self.code),
             device=_device_name(self.device),
             precision=config["precision"],
             versions=versions(),
@@ -219,7 +219,6 @@ class _Session:
             host=_host(),
             started_at=before.get("started_at", now()),
             finished_at=None,
-            resumed=resumed + 1 if isinstance(resumed, int) else 0,
             **{name: before.get(name, value) for name, value in UNTRAINED.items()},
         )
         run.write_config(configuration.to_yaml({**config, "force": False}))
@@ -231,8 +230,11 @@ class _Session:
         run, config = self.run, self.config
         training = Training(config, self.dataset, self.device)
         state = load_latest(run.path, training.config_hash)
-        if state is not None:
+        if state is None:  # the first start, or what was begun left nothing to go on from
+            run.write_info(resumed=0, code=self.code)
+        else:
             training.load_state_dict(state)
+            run.write_info(resumed=run.info["resumed"] + 1, code=code_of_all_steps(run.info, self.code))
             log.info("%s: resumed at step %d", run.path, training.step)
             if self.changed_code:
                 log.warning(

@@ -227,12 +227,29 @@ def test_a_skipped_run_says_from_which_experiment_it_came(capsys: pytest.Capture
     )
 
 
+def test_code_that_ends_the_program_does_not_end_a_sweep(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(elsewhere))
+    (elsewhere / "rash.py").write_text(
+        "import sys\nfrom ganbench.losses import BCE\n\n\n"
+        "class Rash(BCE):\n    def d_loss(self, real_logits, fake_logits):\n        sys.exit(0)\n"
+    )
+    said = "code that the configuration names ended the program (exit code 0); take its exit out"
+    assert train("loss._target_=rash.Rash") == 2
+    assert said in capsys.readouterr().err
+    assert train("-m", "loss._target_=rash.Rash,ganbench.losses.BCE") == 1
+    told = capsys.readouterr()
+    assert said in told.err and [row[1] for row in table(told.out)] == ["refused", "completed"]
+
+
 def test_keys_without_effect_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     idle = ("eval.every=1", "remedy.unroll_lr=0.1", "train.sample_labels=[1]", "precision=bfloat16_penalty")
-    assert train("eval.enabled=false", *idle) == 0
+    assert train("eval.enabled=false", "loss.same_batch=true", *idle) == 0
     said = capsys.readouterr().err
     for line in (
         "eval.every=1: has no effect, as eval.enabled=false",
+        "loss.same_batch=true: has no effect, as loss.n_critic=1",
         "remedy.unroll_lr=0.1: has no effect, as remedy.unroll=0",
         "train.sample_labels: has no effect, as model=mlp is unconditional",
         "precision=bfloat16_penalty: has no effect, as loss=bce has no penalty: it is bfloat16",

@@ -242,3 +242,11 @@ def test_what_a_graph_may_hold() -> None:
     assert can_be_captured(optim.Adam(weights, lr=1.0, capturable=True))
     assert not can_be_captured(optim.Adam(weights, lr=1.0))
     assert not can_be_captured(optim.Adagrad(weights, lr=1.0))
+
+
+def test_betas_may_be_integers() -> None:
+    """torch itself refuses 0 beside 0.9, and nobody types 0.0."""
+    node = {"_target_": "torch.optim.Adam", "betas": [0, 0.9], "lr": 1e-3}
+    optimizer = build_optimizer(node, 1e-3, [nn.Parameter(torch.zeros(2))], CPU)
+    betas = list(optimizer.defaults["betas"])
+    assert betas == [0.0, 0.9] and isinstance(betas[0], float)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ganbench.engine.checkpoint import to_bytes
 from ganbench.runs import RunDirectory, UnwritableError, atomic_write_text, read_run
 
 
@@ -31,6 +33,16 @@ def test_checkpoints_rotate(run: Path) -> None:
         "last.pt": b"third",
         "previous.pt": b"second",
     }
+
+
+def test_a_rotation_that_was_cut_short_is_made_up_for(run: Path) -> None:
+    """Killed after the link: both names are one file then, and a rename of one to the other does nothing."""
+    folder = run / "checkpoints"
+    RunDirectory(run).rotate_checkpoint(to_bytes({"step": 1}))
+    os.link(folder / "last.pt", folder / "previous.pt")
+    RunDirectory(run).rotate_checkpoint(b"second")
+    assert sorted(path.name for path in folder.iterdir()) == ["last.pt", "previous.pt"]
+    assert (folder / "last.pt").read_bytes() == b"second"
 
 
 def test_a_refused_run_leaves_no_folder(tmp_path: Path) -> None:

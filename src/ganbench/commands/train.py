@@ -25,7 +25,7 @@ from yaml import YAMLError
 
 from ganbench import runs
 from ganbench.config import finalise, hydra_message, require_own_names, require_texts, run_name
-from ganbench.errors import ConfigError, UserError, fail
+from ganbench.errors import ConfigError, RunError, UserError, fail
 from ganbench.quick import no_garbage
 
 REFUSED = "refused"
@@ -34,6 +34,8 @@ SWEEP = "GANBENCH_SWEEP_FOLDER"
 
 RESULT = "ganbench_job_"
 """What the name of a sweep's record of a job begins with; others' files may lie beside it."""
+
+EXITED = "code that the configuration names ended the program (exit code {}); take its exit out"
 
 RESULTS = (
     ("samples", "samples/final.png"),
@@ -208,7 +210,7 @@ def format_table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def _job(composed: DictConfig) -> None:
-    """One job of Hydra's: never raises an Exception, so that the rest of a sweep goes on.
+    """One job of Hydra's: neither raises an Exception nor exits, so that the rest of a sweep goes on.
 
     That of a single run is left for `main`; what Hydra raises is then about the command line alone.
     """
@@ -235,14 +237,15 @@ def _job(composed: DictConfig) -> None:
         # Raised in a process of the launcher's, it would have the others killed where they stand.
         _state.stopped = error.signum
         result.update(status=runs.INTERRUPTED, reason=str(error))
-    except Exception as error:
-        refused = isinstance(error, UserError)
-        reason = str(error) if refused else f"{type(error).__name__}: {error}"
+    except (Exception, SystemExit) as raised:
+        failure = RunError(EXITED.format(raised.code)) if isinstance(raised, SystemExit) else raised
+        refused = isinstance(failure, UserError)
+        reason = str(failure) if refused else f"{type(failure).__name__}: {failure}"
         result.update(status=REFUSED if refused else runs.FAILED, reason=reason)
         if not sweeping:
-            _state.error = error
+            _state.error = failure
         elif refused:
-            fail(str(error))
+            fail(str(failure))
     if sweeping:
         target = Path(os.environ[SWEEP]) / f"{RESULT}{settings.job.num}.json"
         runs.atomic_write_text(target, json.dumps(result))

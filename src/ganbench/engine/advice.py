@@ -35,6 +35,8 @@ def _without_effect(config: Config) -> dict[str, str]:
         found["train.sample_labels"] = f"model={model['name']} is unconditional"
     if eval_["every"] is not None and not eval_["enabled"]:
         found[f"eval.every={eval_['every']}"] = "eval.enabled=false"
+    if config["loss"]["same_batch"] and config["loss"]["n_critic"] == 1:
+        found["loss.same_batch=true"] = "loss.n_critic=1"
     if remedy["unroll_lr"] != RemedyConfig().unroll_lr and not remedy["unroll"]:
         found[f"remedy.unroll_lr={remedy['unroll_lr']}"] = "remedy.unroll=0"
     if config["precision"] == "bfloat16_penalty" and not build_loss(config).has_penalty:

@@ -118,7 +118,6 @@ class Training:
                     with self.clock("other"):
                         self._require_finite()
                         score(self, run)
-                        self.diagnose(run)
                 if self.step == total:
                     return None
                 # Here too: a run resumed where it was stopped goes no further.
@@ -358,7 +357,11 @@ def _widened(row: list[float]) -> list[float]:
 
 
 def sample_inputs(config: Config) -> tuple[Tensor, Tensor]:
-    """The fixed latents and labels of the sample grids: those of ``eval.seed``, for a latent size."""
+    """The fixed latents and labels of the sample grids: those of ``eval.seed``, for a latent size.
+
+    The first latents are the same however many labels are asked for: torch draws few values by another way.
+    """
     chosen = config["train"]["sample_labels"] if config["model"]["conditional"] else None
     labels = torch.tensor(chosen) if chosen else torch.arange(SAMPLE_COUNT) % config["dataset"]["num_classes"]
-    return latents(len(labels), config["model"]["z_dim"], config["eval"]["seed"]), labels
+    z = latents(max(len(labels), SAMPLE_COUNT), config["model"]["z_dim"], config["eval"]["seed"])
+    return z[: len(labels)], labels

@@ -52,6 +52,8 @@ def build_optimizer(
     if captured and "capturable" in accepted:
         chosen.setdefault("capturable", True)
     try:
+        if "betas" in chosen:  # torch refuses an integer 0 beside 0.9
+            chosen["betas"] = [float(beta) for beta in chosen["betas"]]
         return uncompiled(target)(params=list(parameters), **chosen)
     except (TypeError, ValueError, IndexError, RuntimeError) as error:
         raise ConfigError(f"loss.optimizer: {node['_target_']} refuses its values: {error}") from error

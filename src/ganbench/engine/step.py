@@ -179,12 +179,16 @@ class Step:
     def _fakes(self, labels: Sequence[Tensor]) -> Sequence[Pending[Tensor]]:
         """Images for each critic update, in one pass where no layer of the generator mixes samples."""
         run = self.fakes_beside.run
+        if not self.g_one_pass:
+            *others, last = labels
+            with torch.no_grad():
+                made = [run(partial(self._generate, part)) for part in others]
+            with torch.set_grad_enabled(self.reuse_fakes):  # of the last alone
+                return [*made, run(partial(self._generate, last))]
         with torch.set_grad_enabled(self.reuse_fakes):
-            if self.g_one_pass:
-                made = run(lambda: self._generate(torch.cat(list(labels))))
-                parts = made.result.split([len(part) for part in labels])
-                return [Pending(part, made.done) for part in parts]
-            return [run(partial(self._generate, part)) for part in labels]
+            whole = run(lambda: self._generate(torch.cat(list(labels))))
+            parts = whole.result.split([len(part) for part in labels])
+            return [Pending(part, whole.done) for part in parts]
 
     def _fresh_fakes(self, count: int) -> Batch:
         labels = self.gan.random_labels(count, self.device)

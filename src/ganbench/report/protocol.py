@@ -121,14 +121,17 @@ class Pick:
 
     @property
     def seconds(self) -> float | None:
-        """Seconds of training that led to this score."""
+        """Seconds of training: up to a score taken on the way, else the whole run's.
+
+        Also for its best weights: that they are the best is known when it has ended.
+        """
         if self.is_midway:
             return finite(self.record.get("train_seconds"))
         return self.run.measured("seconds.train")
 
     @property
     def images(self) -> float | None:
-        """Real images the discriminator had seen."""
+        """Real images the discriminator had seen in those seconds."""
         if self.is_midway:
             return finite(self.record.get("images"))
         return self.run.measured("images_seen")

@@ -52,6 +52,7 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno != errno.EINVAL:  # some network file systems sync no folders
+            error.filename = str(folder)
             raise
     finally:
         os.close(descriptor)

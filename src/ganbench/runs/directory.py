@@ -144,6 +144,8 @@ class RunDirectory:
             try:
                 os.link(last, spare)
                 os.replace(spare, previous)
+                # Where both were one file already, that did nothing.
+                spare.unlink(missing_ok=True)
             except OSError:  # a file system without hard links
                 os.replace(last, previous)
         self._last_is_whole = False
