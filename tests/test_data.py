@@ -18,12 +18,14 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
+from ganbench.config import load_group
 from ganbench.data import (
     Batches,
     Dataset,
     Split,
     build_dataset,
     data_root,
+    has_all_checksums,
     load_dataset,
     to_float,
     to_uint8,
@@ -473,3 +475,11 @@ def test_restored_batches_go_on_exactly(before: int, drop_last: bool) -> None:
     drawn(other, 2)
     other.load_state_dict(state)
     assert drawn(other, 9) == expected
+
+
+def test_only_checksums_of_all_files_say_which_images_they_are() -> None:
+    source = load_group("dataset", "mnist")["source"]
+    few = dict(list(source["files"].items())[:3])
+    assert has_all_checksums(source) and has_all_checksums(load_group("dataset", "digits")["source"])
+    assert not has_all_checksums({**source, "files": few})
+    assert not has_all_checksums({"_target_": "stripes.stripes", "sha256": "of nobody's interest"})

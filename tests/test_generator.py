@@ -15,15 +15,17 @@ from torch import nn
 from ganbench.generator import TrainedGenerator, exported_step, load_generator, to_safetensors
 from ganbench.session import train_run
 
+HASH = "0" * 64
+
 
 def test_equal_weights_are_equal_files() -> None:
     """The library writes metadata in an order of chance: twenty files would hardly agree by it."""
     network = nn.Linear(3, 2)
-    files = {to_safetensors(network, 7, 448) for _ in range(20)}
+    files = {to_safetensors(network, 7, 448, HASH) for _ in range(20)}
     (data,) = files
     size = int.from_bytes(data[:8], "little")
     assert size % 8 == 0
-    assert list(json.loads(data[8 : 8 + size])["__metadata__"]) == ["images", "step"]
+    assert list(json.loads(data[8 : 8 + size])["__metadata__"]) == ["config_hash", "images", "step"]
     loaded = safetensors.torch.load(data)
     assert loaded.keys() == network.state_dict().keys()
     assert all(torch.equal(loaded[name], value) for name, value in network.state_dict().items())
@@ -31,20 +33,20 @@ def test_equal_weights_are_equal_files() -> None:
 
 def test_any_name_is_kept() -> None:
     network = nn.ModuleDict({'ä"ö': nn.Linear(1, 1)})
-    assert safetensors.torch.load(to_safetensors(network, 1, 2)).keys() == network.state_dict().keys()
+    assert safetensors.torch.load(to_safetensors(network, 1, 2, HASH)).keys() == network.state_dict().keys()
 
 
 def test_weights_that_two_layers_share_are_written_for_both() -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     network[1].weight = network[0].weight
-    loaded = safetensors.torch.load(to_safetensors(network, 1, 2))
+    loaded = safetensors.torch.load(to_safetensors(network, 1, 2, HASH))
     assert torch.equal(loaded["1.weight"], network[0].weight)
 
 
 def test_the_step_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "weights.safetensors"
     assert exported_step(file) is None
-    file.write_bytes(to_safetensors(nn.Linear(1, 1), 12, 48))
+    file.write_bytes(to_safetensors(nn.Linear(1, 1), 12, 48, HASH))
     assert exported_step(file) == 12
     file.write_bytes(b"something else")
     assert exported_step(file) is None

@@ -373,7 +373,7 @@ def test_best_weights_of_steps_that_are_taken_again_are_dropped(
             train_run(config)
     best = run_path(config) / GENERATOR["best"]
     # As a killed process might leave it after step 2.
-    best.write_bytes(to_safetensors(torch.nn.Linear(1, 1), 2, 8))
+    best.write_bytes(to_safetensors(torch.nn.Linear(1, 1), 2, 8, "0"))
 
     def enough(*args: Any) -> None:
         raise RuntimeError("before anything was scored")
@@ -451,7 +451,7 @@ def test_best_weights_are_those_of_the_least_fid(step: int, kept: bool, configur
     path = train_run(configure("loss=bce")).path
     scores = [{"step": at, "values": {"fid": fid}, "protocol": {}} for at, fid in ((2, 1.0), (4, 3.0))]
     best = path / GENERATOR["best"]
-    best.write_bytes(to_safetensors(torch.nn.Linear(1, 1), step, 8))
+    best.write_bytes(to_safetensors(torch.nn.Linear(1, 1), step, 8, "0"))
     drop_stale(SimpleNamespace(scores=scores, step=6), RunDirectory(path))  # type: ignore[arg-type]
     assert best.exists() == kept
 

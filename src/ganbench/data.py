@@ -107,6 +107,12 @@ def torchvision_dataset(
     return train[:, None], train_labels.long(), test[:, None], test_labels.long()
 
 
+def has_all_checksums(source: dict[str, Any]) -> bool:
+    """Whether a ``dataset.source`` can give only one set of images: ganbench's own, by the sha256 of all."""
+    own = str(source["_target_"]).startswith(f"{__name__}.")
+    return own and ("sha256" in source or IDX_FILES.keys() <= source.get("files", {}).keys())
+
+
 def digits_dataset(root: Path, sha256: str) -> RawDataset:
     """scikit-learn's 1,797 handwritten 8×8 digits, enlarged to 28×28, with a fixed stratified split.
 

@@ -18,7 +18,9 @@ from ganbench.engine.gan import is_own_model
 from ganbench.engine.sampling import generate
 from ganbench.errors import ConfigError, RunError
 from ganbench.models.weightless import without_weights
-from ganbench.runs import CHECKPOINT, GENERATOR, PREVIOUS_CHECKPOINT, RunRecord, confined, read_run
+from ganbench.runs import CHECKPOINT, COMPLETED, GENERATOR, PREVIOUS_CHECKPOINT, RunRecord, confined, read_run
+from ganbench.runs.lock import holder
+from ganbench.schema import lookup
 
 MOST = 1_000_000  # latents or classes that a run directory may claim
 SAMPLED_AT_ONCE = 500
@@ -105,15 +107,15 @@ def load_generator(
     return TrainedGenerator(network, model["z_dim"], model["conditional"], num_classes, **found)
 
 
-def to_safetensors(network: nn.Module, step: int, images: int) -> bytes:
-    """A network's weights as safetensors bytes, with when they were taken as metadata.
+def to_safetensors(network: nn.Module, step: int, images: int, config_hash: str) -> bytes:
+    """A network's weights as safetensors bytes, with when they were taken and by which configuration.
 
     Nothing that differs between equal trainings is in it: equal weights are equal files.
     """
     state = network.state_dict()
     # A copy of each: the format refuses weights that two layers share.
     tensors = {name: t.clone(memory_format=torch.contiguous_format) for name, t in state.items()}
-    metadata = {"step": str(step), "images": str(images)}
+    metadata = {"step": str(step), "images": str(images), "config_hash": config_hash}
     return _in_order(safetensors.torch.save(tensors, metadata))
 
 
@@ -190,6 +192,7 @@ def _exported(record: RunRecord, weights: str) -> dict[str, Any] | None:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        _require_its_own(record, path, metadata.get("config_hash"))
         return {
             "state": state,
             "step": int(metadata["step"]),
@@ -204,12 +207,35 @@ def _exported(record: RunRecord, weights: str) -> dict[str, Any] | None:
         ) from error
 
 
+def _require_its_own(record: RunRecord, file: Path, config_hash: str | None) -> None:
+    """Refuse weights that another run left; those of earlier versions do not say whose they are.
+
+    Raises:
+        RunError: they are.
+    """
+    own = record.info.get("config_hash")
+    if None not in (own, config_hash) and own != config_hash:
+        raise RunError(
+            f"{file}: holds weights of another run (config_hash {str(config_hash)[:8]}, this run's "
+            f"{str(own)[:8]}): put its own back, or delete it"
+        )
+
+
 def _seconds_at(record: RunRecord, step: int) -> float:
     """Seconds of training up to `step`, from the score taken there, else from the history."""
     for score in record.scores:
         if score.get("step") == step and isinstance(score.get("train_seconds"), (int, float)):
             return float(score["train_seconds"])
     return max((row["train_seconds"] for row in record.history if row["step"] <= step), default=0.0)
+
+
+def _way_to_one(record: RunRecord) -> str:
+    """How a run without a checkpoint comes to one."""
+    if process := holder(record.path):
+        steps = lookup(record.config, "train.checkpoint_every")
+        return f"it is in the hands of {process}, and keeps one every {steps} steps: wait for that"
+    again = "run its training command again"
+    return f"{again} with force=true to make one" if record.status == COMPLETED else f"{again} to go on"
 
 
 def _from_checkpoint(record: RunRecord, weights: str) -> dict[str, Any]:
@@ -219,10 +245,8 @@ def _from_checkpoint(record: RunRecord, weights: str) -> dict[str, Any]:
         )
     state = load_latest(record.path, str(record.info.get("config_hash")))
     if state is None:
-        raise RunError(
-            f"{record.path}: has no usable checkpoint (looked for {GENERATOR['last']}, {CHECKPOINT} and "
-            f"{PREVIOUS_CHECKPOINT}); run its training command again with force=true to make one"
-        )
+        found = f"(looked for {GENERATOR['last']}, {CHECKPOINT} and {PREVIOUS_CHECKPOINT})"
+        raise RunError(f"{record.path}: has no usable checkpoint {found}; {_way_to_one(record)}")
     part = "ema" if weights == "ema" else "generator"
     if part == "ema" and part not in state:
         raise RunError(

@@ -159,7 +159,7 @@ def _show(record: dict[str, Any], training: Training) -> None:
 def exported(training: Training, part: str = "generator") -> bytes:
     """The present weights of the generator, or of its average ``ema``, as a file."""
     network = training.gan.parts()[part]
-    return to_safetensors(network, training.step, training.images)
+    return to_safetensors(network, training.step, training.images, training.config_hash)
 
 
 def summary(record: dict[str, Any]) -> str:

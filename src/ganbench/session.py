@@ -21,7 +21,7 @@ import torch
 from ganbench import config as configuration
 from ganbench import runs
 from ganbench.config import Config
-from ganbench.data import Dataset, build_dataset
+from ganbench.data import Dataset, build_dataset, has_all_checksums
 from ganbench.earlier import (
     changed_code,
     code_of_all_steps,
@@ -109,9 +109,7 @@ def train_run(
     path = path or run_path(config)
     code = configuration.foreign_code(config)
     done = completed(path, config)
-    # Images of ganbench's own datasets are those of their checksums; somebody's own may have changed.
-    own_images = not configuration.is_trusted(str(config["dataset"]["source"]["_target_"]))
-    if done and not own_images:
+    if done and has_all_checksums(config["dataset"]["source"]):  # other images may have changed
         return _skipped(done, config, experiment, code)
     with no_garbage():
         dataset = build_dataset(config["dataset"])
@@ -121,14 +119,11 @@ def train_run(
     _check_dataset(config, dataset)
     scorer = RunScorer(config, dataset, device) if config["eval"]["enabled"] else None
     try:
-        run = RunDirectory(path).open()
+        run = _opened(path)
     except RunHeldError as error:
         log.info("%s; left to it", error)
         return Outcome(path, runs.RUNNING, str(error), skipped=True)
-    except UnwritableError as error:
-        way_out = "or choose another with output_root=FOLDER or hydra.run.dir=FOLDER"
-        raise RunError(f"output_root: {error}, {way_out}") from error
-    try:
+    with contextlib.closing(run):
         # Another process may have finished it between the first look and the lock.
         if done := completed(path, config):
             return _skipped(done, config, experiment, code)
@@ -138,8 +133,14 @@ def train_run(
         require_same_images(path, dataset)
         with runs.logged_to(path / "train.log"), StopSignals() as stop:
             return _Session(run, config, code, dataset, device, scorer, records or {}, experiment).train(stop)
-    finally:
-        run.close()
+
+
+def _opened(path: Path) -> RunDirectory:
+    try:
+        return RunDirectory(path).open()
+    except UnwritableError as error:
+        way_out = "or choose another with output_root=FOLDER or hydra.run.dir=FOLDER"
+        raise RunError(f"output_root: {error}, {way_out}") from error
 
 
 def _skipped(record: RunRecord, config: Config, experiment: str | None, code: dict[str, str]) -> Outcome:

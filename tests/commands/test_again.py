@@ -89,6 +89,21 @@ def test_what_cannot_be_trained_is_one_line(
     assert "train: seed=1 beside out/" in capsys.readouterr().err
 
 
+def test_a_completed_run_is_trained_anew_by_force(
+    stopped: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["train", str(stopped)]) == 0
+    weights = stopped / "checkpoints" / "generator.safetensors"
+    before = weights.stat().st_mtime_ns
+    assert main(["train", str(stopped)]) == 0
+    assert "skipped (force=true trains it anew)" in caplog.text
+    assert weights.stat().st_mtime_ns == before
+    assert main(["train", str(stopped), "force=true"]) == 0
+    assert weights.stat().st_mtime_ns > before
+    assert main(["train", str(stopped), "force=true", "seed=1"]) == 2
+    assert "train: seed=1 beside" in capsys.readouterr().err
+
+
 def test_options_stand_where_they_like(stopped: Path) -> None:
     assert main(["train", "--trust", "--config-dir", ".", str(stopped)]) == 0
     assert runs.read_run(stopped).status == runs.COMPLETED

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from ganbench.cli import main
 from ganbench.engine.images import grid
 from ganbench.engine.sampling import generate_from, latents
 from ganbench.generator import load_generator
+from ganbench.runs import RunDirectory
 
 
 @pytest.fixture
@@ -194,3 +198,31 @@ def test_images_with_nan_are_said(run_of, spoil, here, capsys):
     spoil(run)
     assert main(["sample", str(run), "--count", "5"]) == 0
     assert "5 images hold NaN or inf, shown grey" in capsys.readouterr().err
+
+
+def test_weights_of_another_run_are_refused(run_of, here, capsys):
+    run, other = run_of("model=mlp"), run_of("model=mlp", "seed=1")
+    name = "checkpoints/generator.safetensors"
+    (run / name).write_bytes((other / name).read_bytes())
+    assert main(["sample", str(run)]) == 2
+    assert "holds weights of another run (config_hash" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("status", "way"), [("completed", "again with force=true to make one"), ("interrupted", "again to go on")]
+)
+def test_a_run_without_a_checkpoint_says_how_it_comes_to_one(run_of, here, capsys, status, way):
+    run = run_of("model=mlp")
+    shutil.rmtree(run / "checkpoints")
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**info, "status": status}))
+    assert main(["sample", str(run)]) == 2
+    assert capsys.readouterr().err.strip().endswith(f"run its training command {way}")
+
+
+def test_a_run_in_training_is_waited_for(run_of, here, capsys):
+    run = run_of("model=mlp")
+    shutil.rmtree(run / "checkpoints")
+    with contextlib.closing(RunDirectory(run).open()):
+        assert main(["sample", str(run)]) == 2
+    assert "in the hands of process" in capsys.readouterr().err

@@ -449,7 +449,9 @@ def test_a_sweep_tells_of_its_own_jobs(capsys: pytest.CaptureFixture[str]) -> No
     assert len(table(capsys.readouterr().out)) == 1
 
 
-def test_a_signal_stops_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_stops_the_sweep(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     original = Training.advance
 
     def advance(self: Training) -> None:
@@ -459,6 +461,11 @@ def test_a_signal_stops_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Training, "advance", advance)
     assert train("-m", "seed=0,1") == 130
     assert statuses() == {0: "interrupted"}
+    said = capsys.readouterr().out
+    assert [row[1] for row in table(said)] == ["interrupted"]
+    assert said.endswith(
+        "1 not completed; the same command goes on with these and begins what was not begun\n"
+    )
 
 
 class Stopped:

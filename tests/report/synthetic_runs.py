@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -11,17 +12,19 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ganbench.config import group_names, load_group
 from ganbench.identity import identity
 
 JUDGES = {"judge": "a" * 64, "judge_b": "b" * 64, "inception": "c" * 64}
 
 FID = {"bce": 12.0, "lsgan": 14.0, "hinge": 10.0, "wgan_clip": 40.0, "wgan_gp": 9.0, "sn_hinge": 11.0}
-N_CRITIC = {"wgan_clip": 5, "wgan_gp": 5}
+OTHER_LOSS = {"_target_": "mine.Loss", "optimizer": {"_target_": "torch.optim.Adam", "lr": 2e-4}}
 
 
 def config(model: str, loss: str, seed: int, dataset: str = "mnist", **changes: Any) -> dict[str, Any]:
     """A resolved configuration; `changes` are dotted keys with ``__`` for the dot."""
-    rate = 1e-4 if loss == "wgan_gp" else 2e-4
+    its_own = load_group("loss", loss) if loss in group_names("loss") else OTHER_LOSS
+    rate = its_own["optimizer"]["lr"]
     whole: dict[str, Any] = {
         "seed": seed, "device": "auto", "precision": "float32", "compile": False, "deterministic": False,
         "threads": None, "force": False, "output_root": "outputs",
@@ -44,9 +47,8 @@ def config(model: str, loss: str, seed: int, dataset: str = "mnist", **changes: 
             },
         },
         "loss": {
-            "name": loss, "_target_": f"ganbench.losses.{loss}", "n_critic": N_CRITIC.get(loss, 1),
-            "critic_norm": "auto", "same_batch": False, "d_lr": rate, "g_lr": rate,
-            "optimizer": {"_target_": "torch.optim.Adam", "lr": rate, "betas": [0.5, 0.999]},
+            "n_critic": 1, "critic_norm": "auto", "same_batch": False, "d_lr": rate, "g_lr": rate,
+            **copy.deepcopy(its_own), "name": loss,
         },
         "train": {
             "steps": 2000, "epochs": None, "images": None, "batch_size": 128, "drop_last": True,

@@ -193,6 +193,19 @@ def test_a_terminal_without_unicode(root: Path, monkeypatch: pytest.MonkeyPatch)
     assert b"FID ?" in buffer.getvalue()
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--baseline", ""], ["--out", ""], ["--at="], ["--extractor", ""], [""]]
+)
+def test_nothing_given_is_refused(
+    arguments: list[str], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a script makes of a variable that is not set."""
+    synthetic.completed(root)
+    assert ganbench(root, *arguments) == 2
+    named = arguments[0].rstrip("=") or "ROOT"
+    assert f"{named} '': is empty; give it a value, or leave it out" in capsys.readouterr().err
+
+
 def test_many_runs_are_quick_and_load_nothing_heavy(root: Path) -> None:
     """200 runs in a fresh interpreter: 3 s of processor time, where 1,000 may take 5 s on the clock.
 

@@ -434,6 +434,18 @@ def test_evaluation_seed_is_no_other_protocol_but_is_told(root: Path) -> None:
     assert "generated with different evaluation seeds: 0, 1" in table.notes
 
 
+def test_a_seed_that_is_not_the_protocols_is_told(root: Path) -> None:
+    """Of several scores by one protocol the newest counts: a lucky seed must not go unseen."""
+    folder = synthetic.completed(root)
+    assert not any("eval.seed" in note for note in compared(root).tables[0].notes)
+    records = json.loads((folder / "scores.json").read_text())
+    for record in records:
+        record["protocol"]["seed"] = 7
+    (folder / "scores.json").write_text(json.dumps(records))
+    told = "generated with eval.seed=7, not with the protocol's 20240501"
+    assert told in compared(root).tables[0].notes
+
+
 def test_extractor_selects(root: Path) -> None:
     synthetic.completed(root, extractors=("judge", "judge_b", "inception"))
     assert [table.protocol.extractor for table in compared(root).tables if table.protocol] == [
@@ -444,7 +456,7 @@ def test_extractor_selects(root: Path) -> None:
     assert [t.protocol.extractor for t in everything if t.protocol] == ["judge", "inception", "judge_b"]
     (table,) = compared(root, extractor="judge_b").tables
     assert table.protocol and table.protocol.extractor == "judge_b"
-    with pytest.raises(UserError, match=r"--extractor/--split clip: no run was scored so; there is .*judge"):
+    with pytest.raises(UserError, match=r"^--extractor clip: no run was scored so; there is .*judge"):
         compared(root, extractor="clip")
 
 

@@ -6,10 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import synthetic_runs as synthetic
 
+from ganbench.config import compose, group_names
+from ganbench.errors import ConfigError
+from ganbench.report.collect import NAMES, flatten, is_setting
 from ganbench.report.comparison import Options, compare
+from ganbench.report.defaults import set_by_hand
 from ganbench.report.table import Table
+from ganbench.report.text import setting
 
 
 def composed_from(experiment: str | None, folder: Path) -> Path:
@@ -43,17 +49,17 @@ def test_a_single_row_is_called_by_its_experiment(root: Path) -> None:
 
 
 def test_what_an_experiment_was_run_with_is_told_beside_it(root: Path) -> None:
-    composed_from("cgan/bce", synthetic.completed(root, "cgan", "bce", 0))
-    composed_from("cgan/bce", synthetic.completed(root, "cgan", "bce", 0, train__batch_size=64))
-    composed_from("cgan/hinge", synthetic.completed(root, "cgan", "hinge", 0))
-    composed_from("cgan/hinge", synthetic.completed(root, "mlp", "hinge", 0))
+    composed_from("mine/bce", synthetic.completed(root, "cgan", "bce", 0))
+    composed_from("mine/bce", synthetic.completed(root, "cgan", "bce", 0, train__batch_size=64))
+    composed_from("mine/hinge", synthetic.completed(root, "cgan", "hinge", 0))
+    composed_from("mine/hinge", synthetic.completed(root, "mlp", "hinge", 0))
     table = table_of(root)
     assert table.keys == ["experiment", "model", "train.batch_size"]
     assert sorted(row.label for row in table.rows) == [
-        "cgan/bce / cgan / batch_size=128",
-        "cgan/bce / cgan / batch_size=64",
-        "cgan/hinge / cgan / batch_size=128",
-        "cgan/hinge / mlp / batch_size=128",
+        "mine/bce / cgan / batch_size=128",
+        "mine/bce / cgan / batch_size=64",
+        "mine/hinge / cgan / batch_size=128",
+        "mine/hinge / mlp / batch_size=128",
     ]
 
 
@@ -135,3 +141,58 @@ def test_a_later_key_left_at_its_default_is_shown_with_it(root: Path) -> None:
     table = table_of(root)
     assert table.keys == ["remedy.pack"]
     assert {row.label for row in table.rows} == {"pack=1", "pack=2"}
+
+
+def test_what_was_set_by_hand_is_told_also_of_recipes_of_other_names(root: Path) -> None:
+    """Else they would be compared as nothing but two losses."""
+    layered = {"model__discriminator__norm": "layer"}
+    synthetic.completed(root, "mlp", "bce", 0)
+    synthetic.completed(root, "mlp", "wgan_gp", 0, **layered)
+    assert table_of(root).keys == ["loss"]
+    changed = {"precision": "bfloat16", "loss__g_lr": 5e-3, "loss__n_critic": 2, "loss__critic_norm": "layer"}
+    synthetic.completed(root, "mlp", "hinge", 0, **layered, **changed)
+    table = table_of(root)
+    assert table.keys[0] == "loss"
+    assert {*table.keys[1:]} == {key.replace("__", ".") for key in changed}
+    hinge = next(row for row in table.rows if row.recipe["loss"] == "hinge")
+    assert (hinge.recipe["precision"], hinge.recipe["loss.g_lr"]) == ("bfloat16", "0.005")
+
+
+def test_a_budget_has_columns_of_its_own(root: Path) -> None:
+    synthetic.completed(root, "mlp", "bce", 0)
+    synthetic.completed(root, "mlp", "hinge", 0, train__steps=4000)
+    assert table_of(root).keys == ["loss"]
+
+
+def test_nobody_knows_what_files_bring_that_are_not_shipped(root: Path) -> None:
+    synthetic.completed(root, "mlp", "bce", 0)
+    synthetic.completed(root, "mlp", "mine", 0, loss__n_critic=3, loss__optimizer__lr=1.0)
+    assert table_of(root).keys == ["loss"]
+
+
+def test_experiments_bring_what_their_files_say(root: Path) -> None:
+    """The second differs from its file in its precision alone."""
+    for name, loss, changes in (("bce", "bce", {}), ("wgan_gp", "wgan_gp", {"precision": "bfloat16"})):
+        config = compose([f"+experiment=cgan/{name}"])
+        settings = {
+            f"{group}__{key}": config[group][key]
+            for group in ("model", "loss", "train")
+            for key in config[group]
+        }
+        composed_from(f"cgan/{name}", synthetic.completed(root, "cgan", loss, 0, **settings, **changes))
+    assert table_of(root).keys == ["experiment", "precision"]
+
+
+@pytest.mark.parametrize("chosen", [
+    [f"loss={loss}", f"model={model}"]
+    for loss in group_names("loss") for model in ("mlp", "dcgan", "cgan")
+] + [[f"+experiment={name}"] for name in group_names("experiment")])  # fmt: skip
+def test_nothing_is_set_by_hand_in_what_is_shipped(chosen: list[str]) -> None:
+    try:
+        config = compose(chosen)
+    except ConfigError:
+        pytest.skip("this loss refuses the model's normalisation")
+    experiment = chosen[0].partition("experiment=")[2]
+    settings = {key: setting(value) for key, value in flatten(config).items() if is_setting(key)}
+    names = {name: config[name]["name"] for name in NAMES}
+    assert set_by_hand(names, experiment, settings) == set()

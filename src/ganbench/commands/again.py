@@ -19,7 +19,7 @@ def asked_for(argv: list[str]) -> argparse.Namespace | None:
     """The options where something that exists is named instead of overrides; None with any of Hydra's.
 
     Raises:
-        UserError: overrides stand beside it.
+        UserError: overrides stand beside it, but for ``force=true``.
     """
     # Help is Hydra's, which has more to say.
     parser = Parser(
@@ -32,7 +32,8 @@ def asked_for(argv: list[str]) -> argparse.Namespace | None:
     hydras = any(text.startswith("-") for text in others)
     if arguments.run is None or hydras or not os.path.exists(arguments.run):
         return None
-    if others:
+    arguments.force = "force=true" in others
+    if others := [text for text in others if text != "force=true"]:
         raise UserError(
             f"train: {others[0]} beside {arguments.run}: change a copy of its config.yaml and train that"
         )
@@ -55,8 +56,8 @@ def main(arguments: argparse.Namespace) -> int:
     config, experiment = _stored(path, arguments.trust)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        # Whoever asked for force=true has had it.
-        outcome = train_run({**config, "force": False}, place, experiment=experiment)
+        # The file's own force=true was for the start that wrote it.
+        outcome = train_run({**config, "force": arguments.force}, place, experiment=experiment)
     except Interrupted as error:
         return 128 + error.signum
     if outcome.status == runs.COMPLETED:

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from ganbench.commands import Parser
+from ganbench.errors import UserError
 
 FORMATS = ("table", "markdown", "csv", "latex", "json", "html")
 
@@ -23,6 +24,10 @@ def main(argv: list[str]) -> int:
         UserError: bad usage, no runs, or a folder that cannot be written.
     """
     flags = vars(parser().parse_args(argv))
+    for flag, value in flags.items():
+        if "" in (value if flag == "roots" else [value]):
+            named = "ROOT" if flag == "roots" else f"--{flag}"
+            raise UserError(f"{named} '': is empty; give it a value, or leave it out")
     out, form, at = flags.pop("out"), flags.pop("format"), flags.pop("at")
     from ganbench.report.bundle import render, write_bundle
     from ganbench.report.comparison import Options, compare

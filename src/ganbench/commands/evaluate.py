@@ -207,10 +207,10 @@ def _runs(folders: Iterable[str]) -> list[Path]:
 
     paths: dict[Path, Path] = {}
     for folder in folders:
-        if "=" in folder and not Path(folder).exists():
+        if ("=" in folder or folder.startswith("~")) and not Path(folder).exists():
             raise ConfigError(
-                f"{folder}: only eval.*, dataset.root, device and threads may be changed here; "
-                "a run's other keys say how it was trained"
+                f"{folder}: only eval.*, dataset.root, device and threads may be changed here, with --floors "
+                "also dataset.image_size and output_root; a run's other keys say how it was trained"
             )
         if not Path(folder).is_dir():
             raise RunError(f"{folder}: no such folder (looked for {Path(folder).absolute()})")

@@ -92,12 +92,14 @@ def main(argv: list[str]) -> int:
         with relay, _in_our_words(arguments):
             app(_job)()
     except Interrupted as error:
+        _tell_of_stopped(arguments)
         return 128 + error.signum
     except RuntimeError:
         if relay.received is None:
             raise
         # It ended workers that had not come as far as to end in good order.
         fail(str(Interrupted(relay.received)))
+        _tell_of_stopped(arguments)
         return 128 + relay.received
     finally:
         _discard_made()
@@ -149,18 +151,30 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Read the run directories of the sweep's jobs and print a line each."""
-        found = _results(Path(os.environ[SWEEP]))
-        jobs = [json.loads(path.read_text(encoding="utf-8")) for path in found]
-        rows = [_summary(job) for job in jobs]
-        print(format_table(["run", "status", "seconds", "d_loss", "g_loss", "reason"], rows))
-        failed = sum(row[1] not in (runs.COMPLETED, runs.RUNNING) for row in rows)
-        # Jobs that differ in nothing a run is named by, train.stop_on say, are one.
-        places = len({job.get("path", index) for index, job in enumerate(jobs)})
-        count = f"{places} run{'s' if places != 1 else ''}"
-        if places < len(rows):
-            count = f"{len(rows)} jobs of {count}"
-        print(f"{count}, {failed} not completed" if failed else count)
-        _state.code = 1 if failed or not rows else 0
+        jobs, failed = _tell_of_jobs()
+        _state.code = 1 if failed or not jobs else 0
+
+
+def _tell_of_jobs(more: str = "") -> tuple[int, int]:
+    """Print a line for each job of the sweep that has ended, and `more`; how many there are, and failed."""
+    found = _results(Path(os.environ[SWEEP]))
+    jobs = [json.loads(path.read_text(encoding="utf-8")) for path in found]
+    rows = [_summary(job) for job in jobs]
+    print(format_table(["run", "status", "seconds", "d_loss", "g_loss", "reason"], rows))
+    failed = sum(row[1] not in (runs.COMPLETED, runs.RUNNING) for row in rows)
+    # Jobs that differ in nothing a run is named by, train.stop_on say, are one.
+    places = len({job.get("path", index) for index, job in enumerate(jobs)})
+    count = f"{places} run{'s' if places != 1 else ''}"
+    if places < len(rows):
+        count = f"{len(rows)} jobs of {count}"
+    print((f"{count}, {failed} not completed" if failed else count) + more)
+    return len(jobs), failed
+
+
+def _tell_of_stopped(arguments: argparse.Namespace) -> None:
+    """The table of a sweep that a signal has ended, where one of its jobs has."""
+    if arguments.multirun and _results(Path(os.environ.get(SWEEP, os.devnull))):
+        _tell_of_jobs("; the same command goes on with these and begins what was not begun")
 
 
 def _results(folder: Path) -> list[Path]:
@@ -220,6 +234,7 @@ def _job(composed: DictConfig) -> None:
     sweeping = settings.mode == RunMode.MULTIRUN
     overrides = list(settings.overrides.task)
     result: dict[str, Any] = {"overrides": overrides}
+    stopped: Interrupted | None = None
     try:
         with no_garbage():
             config = finalise(composed, overrides)
@@ -232,11 +247,10 @@ def _job(composed: DictConfig) -> None:
             print(where_results_are(outcome.path))
         _state.code = 0 if outcome.ok else 1
     except Interrupted as error:
-        if _state.in_main:
-            raise
-        # Raised in a process of the launcher's, it would have the others killed where they stand.
+        stopped = error
         _state.stopped = error.signum
-        result.update(status=runs.INTERRUPTED, reason=str(error))
+        place = Path(config["output_root"], result["run"])
+        result.update(path=str(place), status=runs.INTERRUPTED, reason=str(error))
     except (Exception, SystemExit) as raised:
         failure = RunError(EXITED.format(raised.code)) if isinstance(raised, SystemExit) else raised
         refused = isinstance(failure, UserError)
@@ -251,6 +265,9 @@ def _job(composed: DictConfig) -> None:
         runs.atomic_write_text(target, json.dumps(result))
         if not _state.in_main:
             _end_if_orphaned()
+    # Raised in a process of the launcher's, it would have the others killed where they stand.
+    if stopped is not None and _state.in_main:
+        raise stopped
 
 
 def _end_if_orphaned() -> None:

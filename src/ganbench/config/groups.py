@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -86,9 +87,10 @@ def group_names(group: str) -> list[str]:
 
 
 def purpose(text: str) -> str:
-    """The first comment of a config file that is no directive: its purpose in one line."""
+    """A config file's purpose in one line: its first comment that is no directive and not its name."""
     comments = (line.lstrip("# ").rstrip() for line in text.splitlines() if line.startswith("#"))
-    return next((comment for comment in comments if not comment.startswith("@package")), "")
+    names = re.compile(r"@package.*|\S+\.yaml")
+    return next((comment for comment in comments if not names.fullmatch(comment)), "")
 
 
 def load_group(group: str, name: str) -> Config:

@@ -30,8 +30,8 @@ def loss_parameters(loss: Mapping[str, Any]) -> Config:
     return {key: value for key, value in loss.items() if key not in RECIPE_KEYS}
 
 
-def resolve_target(target: str) -> Callable[..., Any]:
-    """The callable that a dotted path names.
+def resolve_target(target: str, key: str = "_target_") -> Callable[..., Any]:
+    """The callable that a dotted path names; `key` is where it was given.
 
     Raises:
         ConfigError: there is none.
@@ -40,11 +40,11 @@ def resolve_target(target: str) -> Callable[..., Any]:
         found = pkgutil.resolve_name(target)
     except Exception as error:
         raise ConfigError(
-            f"_target_={target}: cannot be imported ({first_line(error)}); check the dotted path, and "
+            f"{key}={target}: cannot be imported ({first_line(error)}); check the dotted path, and "
             "that its module lies on PYTHONPATH or, in training, in the folder given by --config-dir"
         ) from error
     if not callable(found):
-        raise ConfigError(f"_target_={target}: must name a class or function, is {found!r}")
+        raise ConfigError(f"{key}={target}: must name a class or function, is {found!r}")
     return found
 
 
@@ -118,7 +118,8 @@ def check_targets(config: Config) -> None:
     for key, (node, supplied) in nodes.items():
         if "_target_" not in node:
             raise ConfigError(f"{key}: needs _target_, the dotted path of a class or function")
-        _bind(key, resolve_target(str(node["_target_"])), target_arguments(node), supplied)
+        target = resolve_target(str(node["_target_"]), f"{key}._target_")
+        _bind(key, target, target_arguments(node), supplied)
 
 
 def _bind(key: str, target: Callable[..., Any], arguments: Config, supplied: set[str]) -> None:

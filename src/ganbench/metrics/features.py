@@ -84,7 +84,7 @@ def require_channels(name: str, taken: tuple[int, ...], found: int) -> None:
     if found not in taken:
         raise UserError(
             f"eval.extractor={name}: takes images of {' or '.join(map(str, taken))} channels, got {found}; "
-            "use another extractor, or train with eval.enabled=false"
+            "use another extractor; training goes without scores by eval.enabled=false"
         )
 
 

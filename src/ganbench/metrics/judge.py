@@ -110,8 +110,8 @@ def load_judge(dataset: str, variant: str = "judge", folder: Path | None = None)
     if name not in names:
         raise UserError(
             f"eval.extractor={variant}: no judge {variant!r} for dataset {dataset!r}; there is, as "
-            f"dataset_judge: {', '.join(names) or 'none'}; use eval.extractor=inception, or train without "
-            "scores by eval.enabled=false"
+            f"dataset_judge: {', '.join(names) or 'none'}; use eval.extractor=inception; "
+            "training goes without scores by eval.enabled=false"
         )
     card = _read_card(place / f"{name}.json")
     weights = _read_verified(place / f"{name}.safetensors", card)

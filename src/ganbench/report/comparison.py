@@ -163,10 +163,9 @@ def _shown(options: Options, tables: list[Table]) -> tuple[list[Table], list[Tab
         ]
         if tables and not kept:
             there = sorted({f"{t.protocol.extractor}/{t.protocol.split}" for t in tables if t.protocol})
-            asked = "/".join(text for text in (options.extractor, options.split) if text)
-            raise UserError(
-                f"--extractor/--split {clean(asked)}: no run was scored so; there is {listed(there)}"
-            )
+            flags = {"--extractor": options.extractor, "--split": options.split}
+            asked = " ".join(f"{flag} {clean(value)}" for flag, value in flags.items() if value)
+            raise UserError(f"{asked}: no run was scored so; there is {listed(there)}")
         return kept, []
     hidden = [table for table in tables if _is_covered(table, tables)]
     return [table for table in tables if table not in hidden], hidden

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from ganbench.report.collect import DATA, LATER, NAMES, Run, is_setting
+from ganbench.report.defaults import set_by_hand
 from ganbench.report.table import Row, Table
 from ganbench.report.text import DASH, clean, setting
 
 EXPERIMENT = "experiment"
 NAMED = (EXPERIMENT, *NAMES)
 """Columns whose values say themselves what they are of."""
+
+BUDGETS = ("train.steps", "train.epochs", "train.images")
 
 LONGEST = 80
 """Characters of a label."""
@@ -49,6 +53,7 @@ def name_rows(table: Table) -> None:
     elif shared := _shared_experiment(table):
         table.shared[EXPERIMENT] = shared
     table.keys = names + _differing(recipes, families)
+    table.keys += [key for key in _by_hand(table, recipes) if key not in table.keys]
     if not table.keys:
         table.keys = ["loss"]
     for row, recipe in zip(table.rows, recipes, strict=True):
@@ -130,6 +135,25 @@ def _plain(run: Run) -> dict[str, str]:
     names = {f"{name}.name" for name in NAMES}
     later = {key: setting(value) for key, value in LATER.items() if is_setting(key)}
     return {key: value for key, value in {**later, **run.settings}.items() if key not in names}
+
+
+def _by_hand(table: Table, recipes: Sequence[Mapping[str, str]]) -> list[str]:
+    """Keys that tell recipes apart and, in one of them at least, are not what its names bring.
+
+    Without those of the budget, of which the table has columns of its own.
+    """
+    differing = [key for key in dict.fromkeys(chain(*recipes)) if len({r.get(key) for r in recipes}) > 1]
+    found: set[str] = set()
+    for row in table.rows:
+        run = row.runs[0]
+        found |= set_by_hand(run.names, run.experiment, _plain(run))
+    return [
+        key
+        for key in differing
+        if key in found
+        and key not in (DATA, *BUDGETS)
+        and not (key in DERIVED and _follows(key, DERIVED[key], recipes))
+    ]
 
 
 def _differing(recipes: Sequence[Mapping[str, str]], same: Sequence[str]) -> list[str]:

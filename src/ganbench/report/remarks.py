@@ -10,6 +10,7 @@ from typing import Any
 
 from ganbench.report.collect import Run
 from ganbench.report.columns import COLUMNS, finite
+from ganbench.report.defaults import shipped
 from ganbench.report.protocol import AXES, first_score, nearest
 from ganbench.report.table import Row, Table, middle
 from ganbench.report.text import as_number, clean, count, digest, listed
@@ -73,8 +74,11 @@ def remark_conditions(table: Table) -> None:
     table.notes += _few_images(table)
     table.notes += _absent(table)
     seeds = {str(pick.record["protocol"].get("seed")) for row in table.rows for pick in row.picks.values()}
+    usual = shipped("eval/default")["seed"]
     if len(seeds) > 1:
         table.notes.append(f"generated with different evaluation seeds: {listed(sorted(seeds), 4)}")
+    elif seeds - {usual}:
+        table.notes.append(f"generated with eval.seed={seeds.pop()}, not with the protocol's {usual}")
 
 
 def _counted(rows: Iterable[Row]) -> list[Run]:

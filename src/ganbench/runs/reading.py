@@ -65,7 +65,7 @@ def read_text(folder: Path, name: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: cannot be read: {error}") from error
+        raise RunError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def load_json(folder: Path, name: str) -> Any:
