@@ -96,8 +96,8 @@ def test_everything_begun_beside_is_waited_for(
     monkeypatch.setattr(step_module, "SideStream", Recorder)
     training = Training(configure("loss=wgan_gp", f"model={model}", setting), digits, CPU)
     step = training.do_step
-    judge = step._judge
-    monkeypatch.setattr(step, "_judge", lambda *inputs: (order.append("judge"), judge(*inputs))[1])
+    judge = step._d_forward
+    monkeypatch.setattr(step, "_d_forward", lambda *inputs: (order.append("judge"), judge(*inputs))[1])
     step()
     updates = step.n_critic
     assert order[0] == "fakes begin" and order.count("fakes begin") == 1

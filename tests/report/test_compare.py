@@ -1031,10 +1031,24 @@ def test_a_baseline_nobody_has_is_refused(root: Path) -> None:
         compared(root, baseline="gan")
 
 
+def test_a_baseline_may_be_called_by_what_is_enough(root: Path) -> None:
+    for rate, size in ((1e-3, 64), (1e-2, 32)):
+        synthetic.completed(root, loss__optimizer__lr=rate, train__batch_size=size)
+    row = compared(root).tables[0].rows[0]
+    assert len(row.short) < len(row.label)
+    (table,) = compared(root, baseline=row.short).tables
+    assert [verdict.second for verdict in table.verdicts] == [row.label]
+
+
 def test_an_ambiguous_baseline_is_refused(root: Path) -> None:
     for model in ("mlp", "cgan"):
         synthetic.completed(root, model=model)
         synthetic.completed(root, model=model, loss="hinge")
+    for short in ("mlp / bce", "cgan / bce"):
+        with pytest.raises(UserError, match=rf"--baseline bce: 2 rows fit; name one: .*{short}"):
+            compared(root, baseline="bce")
+        (table,) = compared(root, baseline=short).tables
+        assert {verdict.second for verdict in table.verdicts} == {short}
     with pytest.raises(UserError, match=r"--baseline bce: 2 rows fit; name one"):
         compared(root, baseline="bce")
     assert compared(root, baseline="model=mlp,loss=bce").tables[0].verdicts

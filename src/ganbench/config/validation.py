@@ -50,6 +50,8 @@ def validate(config: Config) -> Config:
     loss = config["loss"]
     checked["loss"] = {**loss, **typed(RecipeConfig, _only(loss, RecipeConfig), "loss")}
     _check_ranges(checked)
+    _check_texts(checked)
+    _check_values(checked)
     _check_budget(checked["train"])
     check_targets(checked)
     return checked
@@ -175,6 +177,9 @@ def _check_ranges(config: Config) -> None:
     for key, choices in _ONE_OF.items():
         if lookup(config, key) not in choices:
             raise ConfigError(f"{key}={lookup(config, key)}: must be one of {', '.join(choices)}")
+
+
+def _check_texts(config: Config) -> None:
     for group in ("dataset", "model", "loss"):
         name = config[group]["name"]
         if not _NAME.fullmatch(name):
@@ -189,6 +194,9 @@ def _check_ranges(config: Config) -> None:
             f"output_root={root}: no shell has expanded the ~, so it would name a folder; "
             f"write output_root={os.path.expanduser(root)}"
         )
+
+
+def _check_values(config: Config) -> None:
     decay = config["remedy"]["ema_decay"]
     if decay is not None and not 0 <= decay < 1:
         raise ConfigError(f"remedy.ema_decay={decay}: must be null or lie in [0, 1); try 0.999")

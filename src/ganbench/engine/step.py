@@ -29,11 +29,11 @@ from ganbench.models.subpixel import weights_unchanged
 
 log = logging.getLogger(__name__)
 
-COMPILED = ("_real", "_images", "_judge", "_penalty", "_g_loss", "_take_step", "_metrics")
+COMPILED = ("_real", "_images", "_d_forward", "_penalty", "_g_loss", "_take_step", "_metrics")
 """The methods that `torch.compile` makes kernels of: all arithmetic but clipping and the gradients' norms."""
 
 
-class Judged(NamedTuple):
+class DForward(NamedTuple):
     """What the discriminator says of real and fake images, and its loss for it."""
 
     d_loss: Tensor
@@ -126,7 +126,7 @@ class Step:
     @property
     def compiled(self) -> bool:
         """Whether anything but the penalty is compiled."""
-        return "_judge" in vars(self)
+        return "_d_forward" in vars(self)
 
     @property
     def optimizers_compiled(self) -> bool:
@@ -206,20 +206,20 @@ class Step:
 
     def _update_discriminator(
         self, real: Tensor, fake: Tensor, labels: Tensor
-    ) -> tuple[Judged, Tensor | None, Tensor]:
+    ) -> tuple[DForward, Tensor | None, Tensor]:
         self.penalty_beside.begin()
-        judged = self._judge(real, fake, labels)
+        d_forward = self._d_forward(real, fake, labels)
         with using_im2col(self.device):
             penalty = self.penalty_beside.run(partial(self._penalty, real, fake, labels)).get()
-        objective = judged.d_loss if penalty is None else judged.d_loss + penalty
+        objective = d_forward.d_loss if penalty is None else d_forward.d_loss + penalty
         grad_norm = self._update(self.gan.d_opt, objective, self.d_parameters)
         self.loss.constrain(self.gan.discriminator)
-        return judged, penalty, grad_norm
+        return d_forward, penalty, grad_norm
 
-    def _judge(self, real: Tensor, fake: Tensor, labels: Tensor) -> Judged:
+    def _d_forward(self, real: Tensor, fake: Tensor, labels: Tensor) -> DForward:
         with autocast(self.device, self.precision):
             real_logits, fake_logits = self._logits(real, fake, labels)
-        return Judged(self.d_loss(real_logits, fake_logits), real_logits.detach(), fake_logits.detach())
+        return DForward(self.d_loss(real_logits, fake_logits), real_logits.detach(), fake_logits.detach())
 
     def _penalty(self, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor | None:
         with float32(self.device):
@@ -268,10 +268,10 @@ class Step:
 
     @torch.no_grad()
     def _metrics(
-        self, judged: Judged, penalty: Tensor | None, d_norm: Tensor, g_loss: Tensor, g_norm: Tensor
+        self, d_forward: DForward, penalty: Tensor | None, d_norm: Tensor, g_loss: Tensor, g_norm: Tensor
     ) -> Tensor:
         """The vector of `ganbench.runs.METRICS`."""
-        d_loss, real, fake = judged
+        d_loss, real, fake = d_forward
         boundary = self.loss.boundary
         accuracy = 0.5 * ((real > boundary).float().mean() + (fake <= boundary).float().mean())
         if penalty is None:

@@ -73,10 +73,10 @@ def _column(by: str, asked: bool) -> Column:
 
 
 def _baseline(text: str | None, table: Table) -> Row | None:
-    """The row with that label, that value in a column, or those ``key=value`` pairs."""
+    """The row with that label, whole or short, that value in a column, or those ``key=value`` pairs."""
     if text is None:
         return None
-    exact = [row for row in table.rows if row.label == text]
+    exact = [row for row in table.rows if text in (row.label, row.short)]
     if exact:
         return exact[0]
     if "=" in text:
@@ -87,7 +87,7 @@ def _baseline(text: str | None, table: Table) -> Row | None:
         found = [row for row in table.rows if text in {*row.recipe.values(), *row.runs[0].names.values()}]
     if len(found) > 1:
         raise UserError(
-            f"--baseline {clean(text)}: {len(found)} rows fit; name one: {listed(row.label for row in found)}"
+            f"--baseline {clean(text)}: {len(found)} rows fit; name one: {listed(row.short for row in found)}"
         )
     return found[0] if found else None
 
