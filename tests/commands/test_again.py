@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,16 @@ def test_what_cannot_be_trained_is_one_line(
     assert said in error and error.count("\n") == 1
     assert main(["train", str(stopped), "seed=1"]) == 2
     assert "train: seed=1 beside out/" in capsys.readouterr().err
+
+
+def test_rows_are_for_the_log_alone(stopped: Path) -> None:
+    """In a process of its own, for a test's root logger has handlers already."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ganbench", "train", str(stopped)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0 and "training out/" in done.stderr
+    assert "d_loss" not in done.stderr
+    assert "d_loss" in (stopped / "train.log").read_text()
 
 
 def test_a_completed_run_is_trained_anew_by_force(

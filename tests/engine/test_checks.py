@@ -179,6 +179,31 @@ def test_what_is_no_module_is_refused(configure: Any) -> None:
         check_networks(config, Hinge())
 
 
+@pytest.mark.parametrize("loss", ["bce", "lsgan", "wgan_clip", "wgan_gp", "sn_hinge"])
+@pytest.mark.parametrize("model", ["mlp", "dcgan", "cgan"])
+def test_normalisations_of_what_is_shipped_are_found(
+    loss: str, model: str, configure: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    check_recipe(configure(f"loss={loss}", f"model={model}"))
+    assert "no effect" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "norm, own, said",
+    [
+        ("spectral", "none", "no norm that is known"),
+        ("none", "layer", "layer norm"),
+        ("layer", "spectral", "spectral norm"),
+    ],
+)
+def test_a_normalisation_that_a_model_does_not_take_is_told(
+    norm: str, own: str, said: str, configure: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else loss=sn_hinge of a model whose YAML does not hand the norm on is loss=hinge without a word."""
+    check_recipe(configure(f"loss.critic_norm={norm}", f"model.discriminator.norm={own}"))
+    assert f"loss.critic_norm={norm}: has no effect, as model.discriminator has {said};" in caplog.text
+
+
 def test_batch_norm_of_ones_own_is_named_where_it_is(configure: Any) -> None:
     config = configure("loss=wgan_gp")
     config["model"]["discriminator"] = {"_target_": f"{__name__}.Normed"}

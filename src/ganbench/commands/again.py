@@ -54,7 +54,9 @@ def main(arguments: argparse.Namespace) -> int:
     path = Path(arguments.run)
     place = path if path.is_dir() else None
     config, experiment = _stored(path, arguments.trust)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.INFO)  # train.log alone takes the rows of each interval
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     try:
         # The file's own force=true was for the start that wrote it.
         outcome = train_run({**config, "force": arguments.force}, place, experiment=experiment)

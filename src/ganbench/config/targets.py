@@ -68,7 +68,8 @@ def require_trusted(node: Any) -> None:
         if target is not None and not is_trusted(str(target)):
             raise ConfigError(
                 f"_target_={target!r}: a run directory may only name ganbench's own models, losses and "
-                "datasets and the optimisers of torch.optim; pass --trust if you know who made it"
+                "datasets and the optimisers of torch.optim; pass --trust, in Python trust=True, if you know "
+                "who made it"
             )
         for value in node.values():
             require_trusted(value)

@@ -5,6 +5,7 @@ Somebody's own may fail in any way: what is caught here around a call of it is e
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,8 @@ from ganbench.hardware import physical_memory
 from ganbench.losses import Loss
 from ganbench.models.weightless import without_weights
 
+log = logging.getLogger(__name__)
+
 
 def check_recipe(config: Config) -> None:
     """Hold loss and networks together before anything slow happens.
@@ -37,8 +40,15 @@ def check_recipe(config: Config) -> None:
 
 
 def _check_norms(found: set[str], config: Config, loss: Loss) -> None:
-    """Refuse normalisations of the discriminator that the loss refuses."""
-    refused = loss.refused_norms
+    """Refuse normalisations of the discriminator that the loss refuses; tell of one asked for in vain."""
+    asked, refused = config["loss"]["critic_norm"], loss.refused_norms
+    if (asked == "none" and found) or asked not in ("auto", "none", *found):
+        log.warning(
+            "loss.critic_norm=%s: has no effect, as model.discriminator has %s; a model's YAML hands it on "
+            'by norm: "${ganbench.auto:${loss.critic_norm},none}"',
+            asked,
+            f"{' and '.join(sorted(found))} norm" if found else "no norm that is known",
+        )
     for norm in sorted(found & set(refused)):
         if not is_own_model(config["model"]["discriminator"]):
             raise ConfigError(
@@ -46,7 +56,6 @@ def _check_norms(found: set[str], config: Config, loss: Loss) -> None:
                 f"that: {refused[norm]}; take it out, or use another loss"
             )
         fitting = [name for name in NORM_CHOICES if name != "auto" and name not in refused]
-        asked = config["loss"]["critic_norm"]
         key = "model.discriminator.norm" if asked not in ("auto", norm) else "loss.critic_norm"
         raise ConfigError(
             f"{key}={norm if asked != 'auto' else asked}: {config['loss']['name']} cannot be "
