@@ -444,6 +444,7 @@ def test_scores_of_another_extractor_are_no_rivals_of_the_best() -> None:
     )]  # fmt: skip
     found = [best_score(scores[:count]) for count in range(len(scores) + 1)]
     assert [record and record["step"] for record in found] == [None, 2, 4, 6, 6]
+    assert best_score([{"step": 2, "values": {}, "protocol": {}}]) is None, "without an FID"
 
 
 @pytest.mark.parametrize(("step", "kept"), [(2, True), (4, False)])

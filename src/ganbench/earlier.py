@@ -59,8 +59,9 @@ def tell_skipped(record: RunRecord, config: Config, experiment: str | None, code
     if named := [name for name in config["train"]["stop_on"] or () if name in diagnosed]:
         also += f"; what train.stop_on names was found in it: {', '.join(named)}"
     weights = "eval.inception_weights"
-    if lookup(record.config, weights) != lookup(config, weights):
-        also += f"; it has the scores of {weights}={lookup(record.config, weights)}"
+    scored_by = lookup(record.config, weights)
+    if config["eval"]["extractor"] == "inception" and scored_by != lookup(config, weights):
+        also += f"; it has the scores of {weights}={scored_by or 'null'}"
     if changed := changed_code(record.info, code):
         also += f"; but it was trained by other code of {changed}"
     level = logging.WARNING if changed else logging.INFO

@@ -36,3 +36,8 @@ def fail(reason: str, code: int = 2) -> int:
     text = "".join(char if char.isprintable() else "\ufffd" for char in " ".join(reason.split()))
     print(f"ganbench: {text}", file=sys.stderr)
     return code
+
+
+def exited(error: SystemExit) -> RunError:
+    """What to say where somebody's own code has called sys.exit."""
+    return RunError(f"code of your own ended the program (exit code {error.code}); take its exit out")

@@ -110,7 +110,7 @@ def load_generator(
 def to_safetensors(network: nn.Module, step: int, images: int, config_hash: str) -> bytes:
     """A network's weights as safetensors bytes, with when they were taken and by which configuration.
 
-    Nothing that differs between equal trainings is in it: equal weights are equal files.
+    Nothing else that differs between equal trainings is in it: those of one configuration are equal files.
     """
     state = network.state_dict()
     # A copy of each: the format refuses weights that two layers share.
@@ -233,9 +233,8 @@ def _way_to_one(record: RunRecord) -> str:
     """How a run without a checkpoint comes to one."""
     if process := holder(record.path):
         steps = lookup(record.config, "train.checkpoint_every")
-        return f"it is in the hands of {process}, and keeps one every {steps} steps: wait for that"
-    again = "run its training command again"
-    return f"{again} with force=true to make one" if record.status == COMPLETED else f"{again} to go on"
+        return f"it is in the hands of {process}: wait for its first one (train.checkpoint_every={steps})"
+    return "run its training command again" + " with force=true" * (record.status == COMPLETED)
 
 
 def _from_checkpoint(record: RunRecord, weights: str) -> dict[str, Any]:

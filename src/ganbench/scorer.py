@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,7 +64,8 @@ class RunScorer:
             records = [self._score(training, "final")]
             if training.gan.ema is not None:
                 records.append(self._score(training, "final", "ema"))
-            if training.scores and (run.path / GENERATOR["best"]).exists():
+            best = best_score(training.scores)
+            if best is not None and exported_step(run.path / GENERATOR["best"]) == best["step"]:
                 records.append(self._score_best(training, run, records[0]))
             run.write_bytes("samples/neighbours.png", self._neighbours(training))
         self._write(training, run, records)
@@ -124,7 +126,7 @@ def best_score(scores: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     A run that goes on may be given another extractor's weights.
     """
     alike = [record for record in scores if record["protocol"] == scores[-1]["protocol"]]
-    return min(alike, key=fid_of, default=None)
+    return min((record for record in alike if math.isfinite(fid_of(record))), key=fid_of, default=None)
 
 
 def drop_stale(training: Training, run: RunDirectory) -> None:

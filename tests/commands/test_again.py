@@ -110,7 +110,9 @@ def test_a_completed_run_is_trained_anew_by_force(
     assert main(["train", str(stopped)]) == 0
     assert "skipped (force=true trains it anew)" in caplog.text
     assert weights.stat().st_mtime_ns == before
-    assert main(["train", str(stopped), "force=true"]) == 0
+    recorded = sorted((stopped / ".hydra").iterdir())
+    assert main(["train", "force=true", str(stopped)]) == 0
+    assert sorted((stopped / ".hydra").iterdir()) == recorded != []
     assert weights.stat().st_mtime_ns > before
     assert main(["train", str(stopped), "force=true", "seed=1"]) == 2
     assert "train: seed=1 beside" in capsys.readouterr().err

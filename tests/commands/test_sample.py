@@ -209,7 +209,7 @@ def test_weights_of_another_run_are_refused(run_of, here, capsys):
 
 
 @pytest.mark.parametrize(
-    ("status", "way"), [("completed", "again with force=true to make one"), ("interrupted", "again to go on")]
+    ("status", "way"), [("completed", "again with force=true"), ("interrupted", "again")]
 )
 def test_a_run_without_a_checkpoint_says_how_it_comes_to_one(run_of, here, capsys, status, way):
     run = run_of("model=mlp")

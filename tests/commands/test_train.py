@@ -16,6 +16,7 @@ from ganbench.cli import main
 from ganbench.commands import train as command
 from ganbench.config import identity, validate
 from ganbench.engine.loop import Training
+from ganbench.engine.signals import Interrupted
 from ganbench.runs import find_runs, read_run
 
 pytestmark = pytest.mark.usefixtures("cached_data")
@@ -235,7 +236,7 @@ def test_code_that_ends_the_program_does_not_end_a_sweep(
         "import sys\nfrom ganbench.losses import BCE\n\n\n"
         "class Rash(BCE):\n    def d_loss(self, real_logits, fake_logits):\n        sys.exit(0)\n"
     )
-    said = "code that the configuration names ended the program (exit code 0); take its exit out"
+    said = "code of your own ended the program (exit code 0); take its exit out"
     assert train("loss._target_=rash.Rash") == 2
     assert said in capsys.readouterr().err
     assert train("-m", "loss._target_=rash.Rash,ganbench.losses.BCE") == 1
@@ -466,6 +467,20 @@ def test_a_signal_stops_the_sweep(
     assert said.endswith(
         "1 not completed; the same command goes on with these and begins what was not begun\n"
     )
+
+
+def test_a_signal_before_anything_was_begun(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(command, "finalise", interrupted)
+    assert train() == 143
+    assert train("-m", "seed=0,1") == 143
+    assert [row[-4:] for row in table(capsys.readouterr().out)] == [
+        ["interrupted", "stopped", "by", "SIGTERM"]
+    ]
 
 
 class Stopped:

@@ -444,6 +444,11 @@ def test_a_seed_that_is_not_the_protocols_is_told(root: Path) -> None:
     (folder / "scores.json").write_text(json.dumps(records))
     told = "generated with eval.seed=7, not with the protocol's 20240501"
     assert told in compared(root).tables[0].notes
+    for record in records:
+        record["protocol"]["seed"] = "\x1b]0;x\x07" + "y" * 400
+    (folder / "scores.json").write_text(json.dumps(records))
+    (note,) = [note for note in compared(root).tables[0].notes if "eval.seed" in note]
+    assert note.isprintable() and len(note) < 120
 
 
 def test_extractor_selects(root: Path) -> None:

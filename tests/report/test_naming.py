@@ -196,3 +196,42 @@ def test_nothing_is_set_by_hand_in_what_is_shipped(chosen: list[str]) -> None:
     settings = {key: setting(value) for key, value in flatten(config).items() if is_setting(key)}
     names = {name: config[name]["name"] for name in NAMES}
     assert set_by_hand(names, experiment, settings) == set()
+
+
+def test_an_experiment_that_the_table_does_not_tell_brings_nothing(root: Path) -> None:
+    config = compose(["+experiment=trilogy/vanilla"])
+    settings = {f"loss__{key}": value for key, value in config["loss"].items()}
+    composed_from("trilogy/vanilla", synthetic.completed(root, "mlp", "bce", 0, **settings))
+    synthetic.completed(root, "mlp", "hinge", 0)
+    assert {"loss.reuse_fakes", "loss.optimizer.betas"} <= {*table_of(root).keys}
+
+
+def test_what_was_taken_out_is_told(root: Path) -> None:
+    """Adam has betas of its own then."""
+    synthetic.completed(root, "mlp", "hinge", 0)
+    bare = {"_target_": "torch.optim.Adam", "lr": 2e-4}
+    synthetic.completed(root, "mlp", "bce", 0, loss__optimizer=bare)
+    assert table_of(root).keys == ["loss", "loss.optimizer.betas"]
+
+
+def test_whole_numbers_are_one_setting_however_written(root: Path) -> None:
+    for seed, betas in enumerate(([0, 0.9], [0.0, 0.9])):
+        synthetic.completed(root, "mlp", "bce", seed, loss__optimizer__betas=betas)
+    (row,) = table_of(root).rows
+    assert len(row.runs) == 2
+
+
+@pytest.mark.parametrize(
+    "rate", ["${loss.optimizer.lr}x", "${loss.optimizer.lr}${loss.optimizer.lr}", "${loss.d_lr}"]
+)
+def test_references_without_an_end_are_no_trap(rate: str) -> None:
+    names = {"dataset": "mnist", "model": "mlp", "loss": "bce"}
+    settings = {"loss.optimizer.lr": rate, "loss.d_lr": "${loss.optimizer.lr}", "loss.g_lr": "1"}
+    assert "loss.optimizer.lr" in set_by_hand(names, None, settings)
+
+
+@pytest.mark.parametrize("name", ["a" * 280, "é" * 60, "../loss/bce", "bce/../bce", ""])
+def test_strange_names_bring_nothing(name: str) -> None:
+    names = {"dataset": "mnist", "model": "mlp", "loss": name}
+    assert not {key for key in set_by_hand(names, None, {"loss.clip": "3"}) if key.startswith("loss.")}
+    assert set_by_hand({**names, "loss": "bce"}, name or "nobody's", {"loss.real_label": "0.3"}) == set()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
 from ganbench import runs
 from ganbench.commands import Parser
-from ganbench.commands.train import add_import_path, where_results_are
+from ganbench.commands.train import HYDRAS, add_import_path, where_results_are
 from ganbench.config import Config, validate_stored
-from ganbench.errors import RunError, UserError
+from ganbench.errors import RunError, UserError, exited
+from ganbench.runs.reading import read_text
+
+FORCE = re.compile(r"\+{0,2}force=(true|false)", re.IGNORECASE)
 
 
 def asked_for(argv: list[str]) -> argparse.Namespace | None:
@@ -28,12 +32,14 @@ def asked_for(argv: list[str]) -> argparse.Namespace | None:
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run directory, or a config.yaml")
     parser.add_argument("--trust", action="store_true", help="import whatever code the config.yaml names")
     parser.add_argument("--config-dir", "-cd", metavar="DIR", help="folder of that code")
-    arguments, others = parser.parse_known_args(argv)
+    # RUN first, whatever the order.
+    arguments, others = parser.parse_known_args(sorted(argv, key=lambda text: bool(FORCE.fullmatch(text))))
     hydras = any(text.startswith("-") for text in others)
     if arguments.run is None or hydras or not os.path.exists(arguments.run):
         return None
-    arguments.force = "force=true" in others
-    if others := [text for text in others if text != "force=true"]:
+    asked = [found for text in others if (found := FORCE.fullmatch(text))]
+    arguments.force = bool(asked) and asked[-1][1].lower() == "true"
+    if others := [text for text in others if not FORCE.fullmatch(text)]:
         raise UserError(
             f"train: {others[0]} beside {arguments.run}: change a copy of its config.yaml and train that"
         )
@@ -59,12 +65,20 @@ def main(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     try:
         # The file's own force=true was for the start that wrote it.
-        outcome = train_run({**config, "force": arguments.force}, place, experiment=experiment)
+        outcome = train_run({**config, "force": arguments.force}, place, _records(place), experiment)
+    except SystemExit as error:
+        raise exited(error) from error
     except Interrupted as error:
         return 128 + error.signum
     if outcome.status == runs.COMPLETED:
         print(where_results_are(outcome.path))
     return 0 if outcome.ok else 1
+
+
+def _records(place: Path | None) -> dict[str, str]:
+    """Hydra's record of the run in a directory, which is trained anew under the same."""
+    names = [name for name in HYDRAS if place is not None and (place / name).is_file()]
+    return {name: read_text(place, name) for name in names if place is not None}
 
 
 def _stored(path: Path, trust: bool) -> tuple[Config, str | None]:

@@ -25,7 +25,8 @@ def main(argv: list[str]) -> int:
     """
     flags = vars(parser().parse_args(argv))
     for flag, value in flags.items():
-        if "" in (value if flag == "roots" else [value]):
+        given = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and not text.strip() for text in given):
             named = "ROOT" if flag == "roots" else f"--{flag}"
             raise UserError(f"{named} '': is empty; give it a value, or leave it out")
     out, form, at = flags.pop("out"), flags.pop("format"), flags.pop("at")

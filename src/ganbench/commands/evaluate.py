@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganbench.commands import Parser
-from ganbench.errors import ConfigError, RunError, UserError, fail, first_line
+from ganbench.errors import ConfigError, RunError, UserError, exited, fail, first_line
 
 if TYPE_CHECKING:
     from ganbench.config import Config
@@ -71,6 +71,8 @@ def _attempt(scorer: _Scorer, path: Path) -> int:
     """Score one run; where it cannot be scored say why, so that the others are: 1, or 2 for bad input."""
     try:
         scorer(path)
+    except SystemExit as error:
+        return fail(f"{path}: {exited(error)}", 1)
     except (UserError, OSError, RuntimeError) as error:
         reason = str(error) if str(path) in str(error) else f"{path}: {error}"
         # Of a user's errors all but those of the run itself: refused code or configuration, missing data.

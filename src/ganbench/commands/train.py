@@ -25,7 +25,7 @@ from yaml import YAMLError
 
 from ganbench import runs
 from ganbench.config import finalise, hydra_message, require_own_names, require_texts, run_name
-from ganbench.errors import ConfigError, RunError, UserError, fail
+from ganbench.errors import ConfigError, UserError, exited, fail
 from ganbench.quick import no_garbage
 
 REFUSED = "refused"
@@ -35,7 +35,8 @@ SWEEP = "GANBENCH_SWEEP_FOLDER"
 RESULT = "ganbench_job_"
 """What the name of a sweep's record of a job begins with; others' files may lie beside it."""
 
-EXITED = "code that the configuration names ended the program (exit code {}); take its exit out"
+HYDRAS = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml")
+"""Hydra's record in a run directory: what was composed, Hydra's own settings, the overrides."""
 
 RESULTS = (
     ("samples", "samples/final.png"),
@@ -155,8 +156,8 @@ class SweepSummary(Callback):
         _state.code = 1 if failed or not jobs else 0
 
 
-def _tell_of_jobs(more: str = "") -> tuple[int, int]:
-    """Print a line for each job of the sweep that has ended, and `more`; how many there are, and failed."""
+def _tell_of_jobs() -> tuple[int, int]:
+    """Print a line for each job of the sweep that has ended; how many there are, and failed."""
     found = _results(Path(os.environ[SWEEP]))
     jobs = [json.loads(path.read_text(encoding="utf-8")) for path in found]
     rows = [_summary(job) for job in jobs]
@@ -167,14 +168,17 @@ def _tell_of_jobs(more: str = "") -> tuple[int, int]:
     count = f"{places} run{'s' if places != 1 else ''}"
     if places < len(rows):
         count = f"{len(rows)} jobs of {count}"
-    print((f"{count}, {failed} not completed" if failed else count) + more)
+    count += f", {failed} not completed" if failed else ""
+    if any(row[1] == runs.INTERRUPTED for row in rows):
+        count += "; the same command goes on with these and begins what was not begun"
+    print(count)
     return len(jobs), failed
 
 
 def _tell_of_stopped(arguments: argparse.Namespace) -> None:
     """The table of a sweep that a signal has ended, where one of its jobs has."""
     if arguments.multirun and _results(Path(os.environ.get(SWEEP, os.devnull))):
-        _tell_of_jobs("; the same command goes on with these and begins what was not begun")
+        _tell_of_jobs()
 
 
 def _results(folder: Path) -> list[Path]:
@@ -235,12 +239,14 @@ def _job(composed: DictConfig) -> None:
     overrides = list(settings.overrides.task)
     result: dict[str, Any] = {"overrides": overrides}
     stopped: Interrupted | None = None
+    place: Path | None = None
     try:
         with no_garbage():
             config = finalise(composed, overrides)
         result["run"] = run_name(config)
         if _state.stopped is not None:
             raise Interrupted(_state.stopped)
+        place = Path(config["output_root"], result["run"])
         outcome = _train(config, composed, settings)
         result.update(path=str(outcome.path), status=outcome.status, reason=outcome.reason)
         if not sweeping and outcome.status == runs.COMPLETED:
@@ -249,10 +255,11 @@ def _job(composed: DictConfig) -> None:
     except Interrupted as error:
         stopped = error
         _state.stopped = error.signum
-        place = Path(config["output_root"], result["run"])
-        result.update(path=str(place), status=runs.INTERRUPTED, reason=str(error))
+        result.update(status=runs.INTERRUPTED, reason=str(error))
+        if place is not None:  # else nothing of it was begun
+            result.update(path=str(place))
     except (Exception, SystemExit) as raised:
-        failure = RunError(EXITED.format(raised.code)) if isinstance(raised, SystemExit) else raised
+        failure = exited(raised) if isinstance(raised, SystemExit) else raised
         refused = isinstance(failure, UserError)
         reason = str(failure) if refused else f"{type(failure).__name__}: {failure}"
         result.update(status=REFUSED if refused else runs.FAILED, reason=reason)
@@ -281,11 +288,8 @@ def _end_if_orphaned() -> None:
 def _train(config: dict[str, Any], composed: DictConfig, settings: Any) -> Any:
     from ganbench.session import train_run
 
-    records = {
-        ".hydra/config.yaml": OmegaConf.to_yaml(composed),
-        ".hydra/hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": settings})),
-        ".hydra/overrides.yaml": OmegaConf.to_yaml(settings.overrides.task),
-    }
+    recorded = (composed, OmegaConf.create({"hydra": settings}), settings.overrides.task)
+    records = {name: OmegaConf.to_yaml(what) for name, what in zip(HYDRAS, recorded, strict=True)}
     if OmegaConf.is_missing(settings.run, "dir"):
         raise ConfigError("hydra.run.dir=???: names no folder; give one, or leave the key out")
     chosen = Path(settings.run.dir)

@@ -25,6 +25,6 @@ from ganbench.config.targets import (
     target_arguments,
 )
 from ganbench.config.validation import NORM_CHOICES, validate, validate_stored
-from ganbench.config.values import converted
+from ganbench.config.values import converted, is_number
 from ganbench.identity import identity, run_name
 from ganbench.schema import Config, lookup

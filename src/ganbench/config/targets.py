@@ -38,7 +38,7 @@ def resolve_target(target: str, key: str = "_target_") -> Callable[..., Any]:
     """
     try:
         found = pkgutil.resolve_name(target)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module may do anything when it is imported
         raise ConfigError(
             f"{key}={target}: cannot be imported ({first_line(error)}); check the dotted path, and "
             "that its module lies on PYTHONPATH or, in training, in the folder given by --config-dir"

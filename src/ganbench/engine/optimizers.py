@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganbench.config import Config, resolve_target, target_arguments
+from ganbench.config import Config, is_number, resolve_target, target_arguments
 from ganbench.errors import ConfigError
 
 WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
@@ -135,5 +135,5 @@ def _require_finite(node: Config) -> None:
             if isinstance(number, float) and not math.isfinite(number):
                 raise ConfigError(f"loss.optimizer.{key}={value}: must be finite")
     betas = node.get("betas", (0, 0))
-    if not isinstance(betas, (list, tuple)) or len(betas) != 2:
+    if not isinstance(betas, (list, tuple)) or len(betas) != 2 or not all(map(is_number, betas)):
         raise ConfigError(f"loss.optimizer.betas={node['betas']}: must be two numbers, e.g. [0.5,0.999]")

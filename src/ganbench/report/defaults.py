@@ -11,17 +11,17 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from ganbench.report.collect import NAMES, flatten
+from ganbench.report.collect import NAMES, flatten, is_setting
 from ganbench.report.text import setting
 
-_NAME = re.compile(r"\w+(/\w+)*")
+_NAME = re.compile(r"\w{1,60}(/\w{1,60}){0,2}")
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?e[-+]?\d+", re.IGNORECASE)
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 _AUTO = re.compile(r"\$\{ganbench\.auto:(\w+),(\w+)\}")
 
 
 def set_by_hand(names: Mapping[str, str], experiment: str | None, settings: Mapping[str, str]) -> set[str]:
-    """The keys of a run's `settings` that are not as its dataset, model, loss and experiment bring them.
+    """The keys that are not in a run's `settings` as its dataset, model, loss and experiment bring them.
 
     Of a group's keys none where its file is not shipped, none at all where the experiment's is not, and none
     that is computed from others.
@@ -36,10 +36,10 @@ def set_by_hand(names: Mapping[str, str], experiment: str | None, settings: Mapp
     brought |= of_experiment
     unknown = tuple(f"{name}." for name, content in groups.items() if not content)
     found = set()
-    for key, value in settings.items():
+    for key in {*settings, *filter(is_setting, brought)}:
         if not key.startswith(unknown):
             expected = _resolved(brought.get(key, ""), settings)
-            if "${" not in expected and expected != value:
+            if "${" not in expected and expected != settings.get(key):
                 found.add(key)
     return found
 
@@ -50,8 +50,8 @@ def _below(group: str, content: Mapping[str, str]) -> dict[str, str]:
 
 def _resolved(text: str, settings: Mapping[str, str]) -> str:
     """A value with what it refers to put in; what is computed otherwise keeps its ``${``."""
-    while text != (inner := _REFERENCE.sub(lambda found: settings.get(found[1], ""), text)):
-        text = inner
+    for _ in range(2):  # one within another is the deepest of ours; a run's own may have no end
+        text = _REFERENCE.sub(lambda found: settings.get(found[1], ""), text)
     return _AUTO.sub(lambda found: found[2] if found[1] == "auto" else found[1], text)
 
 

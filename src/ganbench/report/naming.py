@@ -143,10 +143,11 @@ def _by_hand(table: Table, recipes: Sequence[Mapping[str, str]]) -> list[str]:
     Without those of the budget, of which the table has columns of its own.
     """
     differing = [key for key in dict.fromkeys(chain(*recipes)) if len({r.get(key) for r in recipes}) > 1]
+    told = EXPERIMENT in table.keys or EXPERIMENT in table.shared
     found: set[str] = set()
     for row in table.rows:
         run = row.runs[0]
-        found |= set_by_hand(run.names, run.experiment, _plain(run))
+        found |= set_by_hand(run.names, run.experiment if told else None, _plain(run))
     return [
         key
         for key in differing

@@ -73,7 +73,8 @@ def remark_conditions(table: Table) -> None:
     table.notes += _kid_spread(table)
     table.notes += _few_images(table)
     table.notes += _absent(table)
-    seeds = {str(pick.record["protocol"].get("seed")) for row in table.rows for pick in row.picks.values()}
+    said = [pick.record["protocol"].get("seed") for row in table.rows for pick in row.picks.values()]
+    seeds = {clean(seed, 40) for seed in said if seed is not None}
     usual = shipped("eval/default")["seed"]
     if len(seeds) > 1:
         table.notes.append(f"generated with different evaluation seeds: {listed(sorted(seeds), 4)}")

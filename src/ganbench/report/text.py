@@ -50,9 +50,16 @@ def setting(value: Any) -> str:
     if isinstance(value, (int, float)):
         return repr(value)
     try:
-        return clean(json.dumps(value, ensure_ascii=False, default=str))
+        return clean(json.dumps(_whole(value), ensure_ascii=False, default=str))
     except (TypeError, ValueError, RecursionError):
         return clean(value)
+
+
+def _whole(value: Any) -> Any:
+    """Whole numbers of a list without a point: [0, 0.9] and [0.0, 0.9] are one setting."""
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
 
 
 def decimals(value: float) -> int | None:
