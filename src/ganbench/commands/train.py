@@ -268,13 +268,17 @@ def _job(composed: DictConfig) -> None:
         elif refused:
             fail(str(failure))
     if sweeping:
-        target = Path(os.environ[SWEEP]) / f"{RESULT}{settings.job.num}.json"
-        runs.atomic_write_text(target, json.dumps(result))
-        if not _state.in_main:
-            _end_if_orphaned()
+        _leave(result, settings.job.num)
     # Raised in a process of the launcher's, it would have the others killed where they stand.
     if stopped is not None and _state.in_main:
         raise stopped
+
+
+def _leave(result: dict[str, Any], number: int) -> None:
+    """What became of a job of a sweep, for the table at its end."""
+    runs.atomic_write_text(Path(os.environ[SWEEP]) / f"{RESULT}{number}.json", json.dumps(result))
+    if not _state.in_main:
+        _end_if_orphaned()
 
 
 def _end_if_orphaned() -> None:

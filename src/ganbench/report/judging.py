@@ -76,9 +76,9 @@ def _baseline(text: str | None, table: Table) -> Row | None:
     """The row with that label, whole or short, that value in a column, or those ``key=value`` pairs."""
     if text is None:
         return None
-    exact = [row for row in table.rows if text in (row.label, row.short)]
-    if exact:
-        return exact[0]
+    for row in sorted(table.rows, key=lambda row: row.label != text):  # the whole label before a short one
+        if text in (row.label, row.short):
+            return row
     if "=" in text:
         # At commas before a key alone: a value may be a list.
         pairs = [part.partition("=")[::2] for part in re.split(r",(?=[^,=\[\]]+=)", text)]
