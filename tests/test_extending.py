@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,6 +194,39 @@ def test_a_run_that_is_begun_anew_was_trained_by_the_new_code_alone(
     info = read_run(path).info
     assert (info["status"], info["resumed"]) == ("diverged", 0)
     assert info["code"]["loss._target_"] == hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("where", ["when it is imported", "in its loss"])
+def test_code_that_ends_the_program_is_named_by_every_command(
+    where: str, mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a new process, for a module is imported once."""
+    monkeypatch.chdir(mine.parent)
+    assert main(["train", "--config-dir", "mine", "loss=margin", "dataset=digits", *SMALL[1:]]) == 0
+    (path,) = find_runs("outputs")
+    source = mine / "margin_loss.py"
+    text = source.read_text()
+    ended = "        raise SystemExit(0)\n        return softplus(self.margin"
+    source.write_text(
+        "raise SystemExit(0)\n"
+        if where == "when it is imported"
+        else text.replace("        return softplus(self.margin", ended)
+    )
+
+    def said(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "ganbench", *words], capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode in (1, 2) and len(done.stderr.splitlines()) == 1, done.stderr
+        return done.stderr
+
+    again = said("train", str(path), "--trust", "--config-dir", "mine", "force=true")
+    if where == "in its loss":
+        assert "code of your own ended the program (exit code 0); take its exit out" in again
+    else:
+        monkeypatch.setenv("PYTHONPATH", "mine")
+        for told in (again, said("evaluate", str(path), "--trust")):
+            assert "loss._target_=margin_loss.LogisticMargin: cannot be imported" in told
 
 
 def test_own_images_are_compared_whatever_makes_them(

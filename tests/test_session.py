@@ -491,7 +491,11 @@ def test_a_run_is_not_resumed_on_other_images(
     monkeypatch.setattr(session, "build_dataset", lambda *_: turned)
     with pytest.raises(RunError, match=r"begun on other images \(dataset_sha256 .*force=true"):
         train_run(configure("loss=bce"))
-    assert (run_path(configure("loss=bce")) / "run.json").read_bytes() == before
+    path = run_path(configure("loss=bce")) / "run.json"
+    assert path.read_bytes() == before
+    path.write_text(json.dumps({**json.loads(before), "dataset_sha256": 7}))
+    with pytest.raises(RunError, match=r"begun on other images \(dataset_sha256 7, now "):
+        train_run(configure("loss=bce"))
     assert train_run(configure("loss=bce", "force=true")).ok
 
 
