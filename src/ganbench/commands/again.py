@@ -77,8 +77,9 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _records(place: Path | None) -> dict[str, str]:
     """Hydra's record of the run in a directory, which is trained anew under the same."""
-    names = [name for name in HYDRAS if place is not None and (place / name).is_file()]
-    return {name: read_text(place, name) for name in names if place is not None}
+    if place is None:
+        return {}
+    return {name: read_text(place, name) for name in HYDRAS if (place / name).is_file()}
 
 
 def _stored(path: Path, trust: bool) -> tuple[Config, str | None]:

@@ -45,18 +45,17 @@ def setting(value: Any) -> str:
         return clean(value)
     if value is None or isinstance(value, bool):
         return _WORDS[value]
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    if isinstance(value, (int, float)):
-        return repr(value)
     try:
-        return clean(json.dumps(_whole(value), ensure_ascii=False, default=str))
+        whole = _whole(value)
+        if isinstance(whole, (int, float)):
+            return repr(whole)
+        return clean(json.dumps(whole, ensure_ascii=False, default=str))
     except (TypeError, ValueError, RecursionError):
         return clean(value)
 
 
 def _whole(value: Any) -> Any:
-    """Whole numbers of a list without a point: [0, 0.9] and [0.0, 0.9] are one setting."""
+    """Whole numbers without a point, also those of a list: [0, 0.9] and [0.0, 0.9] are one setting."""
     if isinstance(value, list):
         return [_whole(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
