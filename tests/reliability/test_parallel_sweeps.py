@@ -98,7 +98,8 @@ def test_a_signal_stops_all_of_them_in_good_order(
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 def test_processes_of_a_killed_sweep_finish_their_run_and_end(start: Start) -> None:
-    process = start("seed=0,1,2", "train.steps=60")
+    # Enough steps that the first is not done, and the third begun, before the second has started.
+    process = start("seed=0,1,2", "train.steps=400")
     wait_until(lambda: len(list(Path("outputs").rglob("step_0.png"))) == 2, process)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(process.pid, signal.SIGKILL)
