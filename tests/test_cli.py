@@ -111,6 +111,7 @@ def test_help_is_instant_and_imports_nothing_heavy() -> None:
     [
         ("ganbench tr", set(COMMANDS)),
         ("ganbench train loss=wgan", {"loss=wgan_clip", "loss=wgan_gp"}),
+        ("ganbench train -m +experiment=cgan/w", {"+experiment=cgan/wgan_gp"}),
         ("ganbench compare loss=wgan", set()),
     ],
 )

@@ -79,6 +79,11 @@ def complete(arguments: list[str]) -> int:
     program, *words = os.environ.get("COMP_LINE", "").split(" ")
     if len(words) < 2:
         print(*COMMANDS)
+    elif words[0] == "train" and words[-1].startswith("+experiment="):  # in folders, where Hydra finds none
+        from ganbench.config import group_names
+
+        choices = [f"+experiment={name}" for name in group_names("experiment")]
+        print(*(choice for choice in choices if choice.startswith(words[-1])))
     elif words[0] == "train":
         os.environ["COMP_LINE"] = " ".join([program, *words[1:]])
         return guarded("train", arguments, debug=False)
