@@ -10,7 +10,6 @@ import hashlib
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
-from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,11 +20,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ganbench.errors import DataError, UserError, told
-from ganbench.network import socket_timeout
+from ganbench.network import DOWNLOAD_ERRORS, socket_timeout
 
 RawDataset = tuple[Tensor, Tensor, Tensor, Tensor]
 
-DOWNLOAD_TIMEOUT_SECONDS = 5.0
 DIGITS_TEST_COUNT = 500
 RESIZED_AT_ONCE = 1000
 IDX_DATASETS = ("MNIST", "FashionMNIST", "KMNIST")
@@ -263,14 +261,11 @@ def _download(class_name: str, root: Path, folder: Path, missing: list[str]) -> 
     existed = [path for path in (root, folder.parent, folder) if path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (
-            TemporaryDirectory(dir=folder, prefix=".download-") as fresh,
-            socket_timeout(DOWNLOAD_TIMEOUT_SECONDS),
-        ):
+        with TemporaryDirectory(dir=folder, prefix=".download-") as fresh, socket_timeout():
             getattr(datasets, class_name)(fresh, download=True)
             for name in missing:
                 os.replace(Path(fresh, class_name, "raw", name), folder / name)
-    except (OSError, RuntimeError, HTTPException) as error:
+    except DOWNLOAD_ERRORS as error:
         for path in (folder, folder.parent, root):
             if path not in existed and path.is_dir() and not any(path.iterdir()):
                 path.rmdir()

@@ -31,6 +31,11 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
+def whole(error: BaseException) -> str:
+    """The type of an error and all that it says, in one line of at most 200 letters."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+
+
 def fail(reason: str, code: int = 2) -> int:
     """Say why on one line of stderr, without control characters of somebody else's; the exit code."""
     text = "".join(char if char.isprintable() else "\ufffd" for char in " ".join(reason.split()))

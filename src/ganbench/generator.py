@@ -12,14 +12,21 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ganbench.config import instantiate, require_trusted
+from ganbench.config import instantiate, is_own_model, require_trusted
 from ganbench.engine.checkpoint import load_latest
-from ganbench.engine.gan import is_own_model
-from ganbench.engine.sampling import generate
-from ganbench.errors import ConfigError, RunError
+from ganbench.engine.sampling import generate, latents
+from ganbench.errors import ConfigError, RunError, whole
 from ganbench.models.weightless import without_weights
-from ganbench.runs import CHECKPOINT, COMPLETED, GENERATOR, PREVIOUS_CHECKPOINT, RunRecord, confined, read_run
-from ganbench.runs.lock import holder
+from ganbench.runs import (
+    CHECKPOINT,
+    COMPLETED,
+    GENERATOR,
+    PREVIOUS_CHECKPOINT,
+    RunRecord,
+    confined,
+    holder,
+    read_run,
+)
 from ganbench.schema import lookup
 
 MOST = 1_000_000  # latents or classes that a run directory may claim
@@ -56,7 +63,8 @@ class TrainedGenerator:
         elif self.conditional:
             labels = torch.arange(count) % self.num_classes
         device = next(self.network.parameters()).device
-        return generate(self.network, count, labels, self.z_dim, seed, SAMPLED_AT_ONCE, device).images
+        z = latents(count, self.z_dim, seed)
+        return generate(self.network, z, labels, seed, SAMPLED_AT_ONCE, device).images
 
     def _require_labels(self, count: int, labels: Tensor) -> None:
         if not self.conditional:
@@ -76,7 +84,7 @@ def load_generator(
     A run that is not completed gives the generator of its latest whole checkpoint.
 
     Raises:
-        RunError: no checkpoint, weights that do not fit the run's configuration, or that was edited since.
+        RunError: no checkpoint; weights that do not fit config.yaml; or a config.yaml edited after training.
         ConfigError: the configuration names code outside ganbench, and `trust` is off.
     """
     record = run if isinstance(run, RunRecord) else read_run(run)
@@ -96,9 +104,8 @@ def load_generator(
         network = instantiate(model["generator"])
         network.load_state_dict(state)
     except (RuntimeError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise RunError(
-            f"{record.path}: its weights do not fit model.generator of its config.yaml ({reason}); "
+            f"{record.path}: its weights do not fit model.generator of its config.yaml ({whole(error)}); "
             "one of them was changed"
         ) from error
     record.require_unchanged()  # equal shapes do not make it the network that was trained

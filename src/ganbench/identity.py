@@ -24,8 +24,8 @@ HOUSEKEEPING = (
 def identity(config: Config) -> str:
     """Hex sha256 of the configuration without its housekeeping keys.
 
-    Nor does a later key count while it has its default: what it names is then what a run did before
-    the key existed, and the run keeps its name.
+    A key added later is left out, too, while it has its default: that is what runs did before it existed, so
+    they keep their names.
     """
     idle = [key for key, default in later_keys().items() if lookup(config, key) == default]
     counted = json.loads(json.dumps(config), parse_float=_number)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_garbage() -> Iterator[None]:
-    """A block that mostly imports, without garbage collection: a fifth of its time, for nothing."""
+    """A block that mostly imports, without garbage collection: it would take a fifth of the time in vain."""
     collecting = gc.isenabled()
     gc.disable()
     try:

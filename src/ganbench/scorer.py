@@ -14,9 +14,9 @@ from ganbench.config import Config
 from ganbench.data import Dataset
 from ganbench.engine.images import grid, png
 from ganbench.engine.loop import Training
-from ganbench.engine.sampling import generate
+from ganbench.engine.sampling import generate, latents
 from ganbench.errors import RunError
-from ganbench.generator import exported_step, load_generator, to_safetensors
+from ganbench.generator import TrainedGenerator, exported_step, load_generator, to_safetensors
 from ganbench.metrics.evaluation import Evaluator, Origin, fid_of
 from ganbench.metrics.memorisation import closest_pairs
 from ganbench.metrics.protocol import EvalSettings
@@ -66,7 +66,9 @@ class RunScorer:
                 records.append(self._score(training, "final", "ema"))
             best = best_score(training.scores)
             if best is not None and exported_step(run.path / GENERATOR["best"]) == best["step"]:
-                records.append(self._score_best(training, run, records[0]))
+                # Made by this very process's configuration: nothing foreign is imported.
+                kept = load_generator(run.path, "best", trust=True)
+                records.append(score_trained(self.evaluator, kept, "final", "best", records[0]))
             run.write_bytes("samples/neighbours.png", self._neighbours(training))
         self._write(training, run, records)
         for record in records:
@@ -77,15 +79,6 @@ class RunScorer:
         seconds = training.clock.read()["train"]
         origin = Origin(when, weights, training.step, training.images, seconds)
         network = training.gan.parts()["ema" if weights == "ema" else "generator"]
-        return self.evaluator.score(network, self.z_dim, self.conditional, origin)
-
-    def _score_best(self, training: Training, run: RunDirectory, last: dict[str, Any]) -> dict[str, Any]:
-        # Made by this very process's configuration: nothing foreign is imported.
-        best = load_generator(run.path, "best", trust=True)
-        if best.step == training.step:
-            return {**last, "weights": "best"}  # the same weights
-        origin = Origin("final", "best", best.step, best.images, best.train_seconds)
-        network = best.network.to(training.device)
         return self.evaluator.score(network, self.z_dim, self.conditional, origin)
 
     def _write(self, training: Training, run: RunDirectory, final: list[dict[str, Any]]) -> None:
@@ -100,14 +93,9 @@ class RunScorer:
         labels: Tensor | None = None
         if self.conditional:
             labels = torch.arange(NEIGHBOUR_SAMPLES) % evaluator.dataset.num_classes
+        z = latents(NEIGHBOUR_SAMPLES, self.z_dim, settings.seed)
         samples = generate(
-            training.gan.generator,
-            NEIGHBOUR_SAMPLES,
-            labels,
-            self.z_dim,
-            settings.seed,
-            settings.batch_size,
-            training.device,
+            training.gan.generator, z, labels, settings.seed, settings.batch_size, training.device
         )
         features = evaluator.extractor(samples.images, settings.batch_size).features
         ours, theirs = closest_pairs(features, evaluator.train.features, NEIGHBOUR_PAIRS)
@@ -118,6 +106,21 @@ class RunScorer:
             for images, chosen in ((samples.images, ours), (train.images, theirs))
         ]
         return png(grid(torch.cat(rows), columns=half))
+
+
+def score_trained(
+    evaluator: Evaluator,
+    trained: TrainedGenerator,
+    when: str,
+    weights: str,
+    last: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The score record of a generator read from its run: that of the `last` weights where it has the same."""
+    if last is not None and last["step"] == trained.step:
+        return {**last, "weights": weights}
+    origin = Origin(when, weights, trained.step, trained.images, trained.train_seconds)
+    network = trained.network.to(evaluator.device)
+    return evaluator.score(network, trained.z_dim, trained.conditional, origin)
 
 
 def best_score(scores: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

@@ -75,7 +75,7 @@ def test_all_runs_below_a_folder(run_of, tmp_path, capsys):
     for seed in (0, 1):
         run_of("model=mlp", f"seed={seed}")
     assert main(["evaluate", str(tmp_path / "outputs"), *FAST]) == 0
-    assert all(len(runs.read_scores(path)) == 1 for path in runs.find_runs(tmp_path))
+    assert [len(runs.read_scores(path)) for path in runs.find_runs(tmp_path)] == [1, 1]
 
 
 def test_a_run_that_cannot_be_scored_does_not_stop_the_others(run_of, tmp_path, capsys):

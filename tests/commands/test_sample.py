@@ -13,7 +13,7 @@ from PIL import Image
 
 from ganbench.cli import main
 from ganbench.engine.images import grid
-from ganbench.engine.sampling import generate_from, latents
+from ganbench.engine.sampling import generate, latents
 from ganbench.generator import load_generator
 from ganbench.runs import RunDirectory
 
@@ -28,7 +28,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 def expected(run, z, labels):
     """Images uint8 N×C×H×W of the run's generator."""
-    return generate_from(load_generator(run).network, z, labels, 0, 500, "cpu").images
+    return generate(load_generator(run).network, z, labels, 0, 500, "cpu").images
 
 
 def picture(path) -> torch.Tensor:
@@ -102,7 +102,7 @@ def test_only_its_own_files_are_written_over(run_of, here, capsys, form):
 
 
 def test_the_target_is_looked_at_before_the_work(here, capsys, monkeypatch):
-    monkeypatch.setattr("ganbench.engine.sampling.generate_from", lambda *_: pytest.fail("sampled"))
+    monkeypatch.setattr("ganbench.engine.sampling.generate", lambda *_: pytest.fail("sampled"))
     (here / "foreign").write_bytes(b"somebody's")
     (here / "full").mkdir()
     (here / "full" / "file").touch()
@@ -140,7 +140,7 @@ def test_best_weights(run_of, here):
     assert main([*arguments, "--weights", "best", "--out", "best.npz"]) == 0
     images = np.load(here / "best.npz")["images"]
     network = load_generator(run, "best").network
-    wanted = generate_from(network, latents(2, 100, 0), None, 0, 500, "cpu").images
+    wanted = generate(network, latents(2, 100, 0), None, 0, 500, "cpu").images
     assert np.array_equal(images, wanted.permute(0, 2, 3, 1).numpy())
 
 

@@ -294,3 +294,30 @@ class Broken(Hinge):
 
     def __init__(self) -> None:
         raise AssertionError("not today")
+
+
+# --- optimisers ---------------------------------------------------------------------------------------
+
+
+class Faulty(torch.optim.SGD):
+    """An optimiser that fails where it is told to, as somebody's own may."""
+
+    def __init__(self, params: Any, lr: float, where: str) -> None:
+        self.where = where
+        if where == "built":
+            fail_in_my_way()
+        super().__init__(params, lr)
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        fail_in_my_way()
+
+
+@pytest.mark.parametrize(
+    "where, said",
+    [("built", "refuses its values: of mine"), ("step", r"take a plain step \(MyError: of mine")],
+)
+def test_a_mistaken_optimizer_is_named(where: str, said: str, configure: Any) -> None:
+    config = configure()
+    config["loss"]["optimizer"] = {"_target_": f"{__name__}.Faulty", "lr": 0.1, "where": where}
+    with pytest.raises(ConfigError, match=f"loss.optimizer: .*Faulty .*{said}"):
+        check_recipe(config)

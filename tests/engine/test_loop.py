@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from ganbench.engine.budget import count_steps
 from ganbench.engine.loop import Training
 from ganbench.engine.signals import Interrupted
 from ganbench.engine.step import Step
+from ganbench.errors import RunError
 from ganbench.models import mlp
 from ganbench.runs import METRICS
 from ganbench.session import Outcome, train_run
@@ -369,6 +371,29 @@ def test_damaged_checkpoints(
     assert ("resumed at step 4" in log) == (not both)
     assert ("previous.pt" in log) == both
     assert_same(whole.path, path)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_checkpoint_that_cannot_be_read_is_not_written_over(
+    both: bool, configure: Any, train: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be whole: the one before it will do, but a run begun anew would be its end."""
+    path = train(tiny(configure("loss=bce", "train.steps=6", "train.checkpoint_every=3")), "run").path
+    unreadable = [path / runs.CHECKPOINT, *([path / runs.PREVIOUS_CHECKPOINT] if both else [])]
+    read = Path.read_bytes
+
+    def failing(self: Path) -> bytes:
+        if self in unreadable:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    config_hash = runs.read_run(path).info["config_hash"]
+    if both:
+        with pytest.raises(RunError, match=r"previous\.pt: cannot be read: Permission denied; make it"):
+            checkpoint.load_latest(path, config_hash)
+    else:
+        assert checkpoint.load_latest(path, config_hash)["step"] == 3
 
 
 def test_a_checkpoint_of_another_configuration_is_not_used(

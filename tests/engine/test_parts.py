@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -173,11 +174,13 @@ def test_outside_a_step_a_signal_acts_at_once() -> None:
 def test_a_second_signal_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
+    now = [0.0]
+    monkeypatch.setattr("ganbench.engine.signals.time", SimpleNamespace(monotonic=lambda: now[0]))
     with pytest.raises(Interrupted), StopSignals() as stop, stop.deferred():
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
         assert codes == [], "the echo of the first, from a group of processes that got it as a whole"
-        time.sleep(ECHO_SECONDS)
+        now[0] += ECHO_SECONDS
         os.kill(os.getpid(), signal.SIGINT)
     assert codes == [128 + signal.SIGINT]
 
@@ -195,14 +198,18 @@ def test_a_state_comes_back_as_it_was() -> None:
 def test_every_flipped_byte_is_noticed_or_harmless() -> None:
     """A checkpoint is never read as another one: each tenth byte is turned over in turn."""
     data = checkpoint.to_bytes({"w": torch.arange(64.0)})
+    harmless = noticed = 0
     for index in range(0, len(data), max(1, len(data) // 150)):
         altered = bytearray(data)
         altered[index] ^= 0xFF
         try:
             found = checkpoint.from_bytes(bytes(altered))
         except RunError:
+            noticed += 1
             continue
+        harmless += 1
         assert torch.equal(found["w"], torch.arange(64.0)), f"byte {index}"
+    assert harmless and noticed
 
 
 def test_a_record_marked_as_a_folder_is_refused() -> None:

@@ -22,7 +22,7 @@ class Tiny(nn.Module):
 
 
 def make(generator, count=10, labels=None, batch_size=4, seed=0):
-    return generate(generator, count, labels, 3, seed, batch_size, "cpu")
+    return generate(generator, latents(count, 3, seed), labels, seed, batch_size, "cpu")
 
 
 def test_images_follow_from_the_seed_and_not_from_the_batch_size():
@@ -39,7 +39,7 @@ def test_images_are_the_eval_generator_quantised_once():
     labels = torch.tensor([0, 1, 1])
     with torch.no_grad():
         expected = to_uint8(generator(latents(3, 3, seed=7), labels))
-    made = generate(generator.train(), 3, labels, 3, 7, 2, "cpu")
+    made = generate(generator.train(), latents(3, 3, seed=7), labels, 7, 2, "cpu")
     assert torch.equal(made.images, expected)
     assert made.labels is labels
 

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -30,6 +29,8 @@ def test_a_relay_passes_a_signal_on_to_a_launchers_processes(
 def test_a_relay_waits_through_the_echo_but_not_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = SimpleNamespace(pid=os.getpid())  # passing a signal on echoes it here
     monkeypatch.setattr(multiprocessing, "active_children", lambda: [worker])
+    now = [0.0]
+    monkeypatch.setattr("ganbench.engine.signals.time", SimpleNamespace(monotonic=lambda: now[0]))
     before = signal.getsignal(signal.SIGINT)
     with Relay() as relay:
         os.kill(os.getpid(), signal.SIGINT)
@@ -37,7 +38,7 @@ def test_a_relay_waits_through_the_echo_but_not_for_a_second(monkeypatch: pytest
         monkeypatch.setattr(multiprocessing, "active_children", list)  # and it has ended since
         os.kill(os.getpid(), signal.SIGTERM)
         assert relay.received == signal.SIGINT
-        time.sleep(ECHO_SECONDS)
+        now[0] += ECHO_SECONDS
         with pytest.raises(Interrupted):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before

@@ -8,7 +8,6 @@ import os
 import pickle
 import random
 import socket
-import time
 from pathlib import Path
 
 import numpy as np
@@ -189,15 +188,13 @@ def test_absent_weights_name_file_and_place(tmp_path, monkeypatch):
 
 def test_a_silent_server_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr("ganbench.metrics.inception.DOWNLOAD_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("ganbench.network.TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}/{WEIGHTS_FILE}"
         monkeypatch.setattr(fidelity, "URL_INCEPTION_V3", address)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        start = time.monotonic()
         with pytest.raises(UserError, match="timed out"):
             find_weights()
-    assert time.monotonic() - start < 5
 
 
 def test_weights_in_the_hub_folder_are_found(weights, tmp_path, monkeypatch):

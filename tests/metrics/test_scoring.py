@@ -17,7 +17,7 @@ from ganbench.metrics.kid import kid
 from ganbench.metrics.precision_recall import precision_recall
 from ganbench.metrics.protocol import ALL_METRICS, EvalSettings
 from ganbench.metrics.reference import Reference
-from ganbench.metrics.scoring import METRICS, score_images, unusable
+from ganbench.metrics.scoring import FAMILIES, score_images, unusable
 
 SETTINGS = EvalSettings(
     num_samples=60,
@@ -32,7 +32,7 @@ ALL_VALUES = {
     "fid", "kid_mean", "kid_std", "is_mean", "is_std", "precision", "recall", "density", "coverage",
     "class_kl", "class_consistency", "pixel_std", "feature_distance", "train_closer",
 }  # fmt: skip
-NAMES = {name for family in METRICS.values() for names in family for name in names}
+NAMES = {name for family in FAMILIES.values() for names in family for name in names}
 """What `Scores.absent` calls the metrics."""
 
 
@@ -164,7 +164,7 @@ def test_only_what_is_asked_for_is_computed(references, projection, generated):
 
 
 def test_every_family_has_its_functions():
-    assert tuple(METRICS) == ALL_METRICS
+    assert tuple(FAMILIES) == ALL_METRICS
     assert unusable(SETTINGS, "why").absent.keys() == NAMES
 
 

@@ -25,6 +25,20 @@ joblib = pytest.importorskip("joblib")
 SIDE_BY_SIDE = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
 
+WAITING = """
+import os, time
+from pathlib import Path
+from ganbench.data import digits_dataset
+
+
+def digits(root, sha256):
+    Path(f"waits-{os.getpid()}").touch()
+    while not Path("go").exists():
+        time.sleep(0.05)
+    return digits_dataset(root, sha256)
+"""
+"""A dataset that is not loaded before the test says so: until then no run can end, and no other begin."""
+
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -98,12 +112,15 @@ def test_a_signal_stops_all_of_them_in_good_order(
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 def test_processes_of_a_killed_sweep_finish_their_run_and_end(start: Start) -> None:
-    # Enough steps that the first is not done, and the third begun, before the second has started.
-    process = start("seed=0,1,2", "train.steps=400")
-    wait_until(lambda: len(list(Path("outputs").rglob("step_0.png"))) == 2, process)
+    Path("mine").mkdir()
+    Path("mine", "waiting.py").write_text(WAITING)
+    process = start("seed=0,1,2", "--config-dir", "mine", "dataset.source._target_=waiting.digits")
+    wait_until(lambda: len(list(Path().glob("waits-*"))) == 2, process)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) >= 2
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    Path("go").touch()
     deadline = time.monotonic() + 120
     while any(is_at_work(child) for child in children):
         assert time.monotonic() < deadline, "they wait for somebody to take their results"

@@ -53,11 +53,13 @@ def test_figures_are_reproducible(root: Path) -> None:
 @pytest.mark.parametrize("recipes", [1, 2, 6])
 def test_headlines_lie_on_the_page_and_above_the_panels(root: Path, recipes: int) -> None:
     table = many(root, recipes)
+    drawn = 0
     with style.house_style():
         for draw in (losses.losses, radar.radar, samples.samples, classes.classes, kid.kid, bars.scores):
             figure = draw(table)
             if figure is None:
                 continue
+            drawn += 1
             figure.draw_without_rendering()
             renderer = figure._get_renderer()  # type: ignore[attr-defined]
             title = figure._suptitle.get_window_extent(renderer)  # type: ignore[attr-defined]
@@ -65,6 +67,7 @@ def test_headlines_lie_on_the_page_and_above_the_panels(root: Path, recipes: int
             assert title.y1 <= figure.bbox.y1, draw
             highest = max(axes.get_tightbbox(renderer).y1 for axes in figure.axes)
             assert title.y0 >= highest, draw
+    assert drawn >= 4
 
 
 def test_labels_do_not_overlap(crowd: Table) -> None:

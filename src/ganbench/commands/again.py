@@ -10,11 +10,9 @@ import sys
 from pathlib import Path
 
 from ganbench import runs
-from ganbench.commands import Parser
-from ganbench.commands.train import HYDRAS, add_import_path, where_results_are
+from ganbench.commands import Parser, add_import_path, where_results_are
 from ganbench.config import Config, validate_stored
 from ganbench.errors import RunError, UserError, exited
-from ganbench.runs.reading import read_text
 
 FORCE = re.compile(r"\+{0,2}force=(true|false)", re.IGNORECASE)
 
@@ -79,7 +77,7 @@ def _records(place: Path | None) -> dict[str, str]:
     """Hydra's record of the run in a directory, which is trained anew under the same."""
     if place is None:
         return {}
-    return {name: read_text(place, name) for name in HYDRAS if (place / name).is_file()}
+    return {name: runs.read_text(place, name) for name in runs.HYDRAS if (place / name).is_file()}
 
 
 def _stored(path: Path, trust: bool) -> tuple[Config, str | None]:

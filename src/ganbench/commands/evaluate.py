@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganbench.commands import Parser
-from ganbench.errors import ConfigError, RunError, UserError, exited, fail, first_line
+from ganbench.errors import ConfigError, RunError, UserError, exited, fail, first_line, told
 
 if TYPE_CHECKING:
     from ganbench.config import Config
@@ -74,7 +74,8 @@ def _attempt(scorer: _Scorer, path: Path) -> int:
     except SystemExit as error:
         return fail(f"{path}: {exited(error)}", 1)
     except (UserError, OSError, RuntimeError) as error:
-        reason = str(error) if str(path) in str(error) else f"{path}: {error}"
+        said = told(error) if isinstance(error, RuntimeError) else str(error)
+        reason = said if str(path) in said else f"{path}: {said}"
         # Of a user's errors all but those of the run itself: refused code or configuration, missing data.
         refused = isinstance(error, UserError) and not isinstance(error, RunError)
         return fail(reason, 2 if refused else 1)
@@ -143,29 +144,27 @@ class _Scorer:
 
     def _which(self, record: RunRecord) -> list[str]:
         from ganbench.runs import GENERATOR
+        from ganbench.schema import lookup
 
         if self.weights != "all":
             return [self.weights]
         there = ["best"] if (record.path / GENERATOR["best"]).exists() else []
         # An unfinished run has its average in the checkpoint alone.
-        averaged = (record.config.get("remedy") or {}).get("ema_decay") is not None
+        averaged = lookup(record.config, "remedy.ema_decay") is not None
         return ["last", *there, *(["ema"] if averaged else [])]
 
     def _score(
         self, record: RunRecord, config: Config, weights: str, before: Sequence[dict[str, Any]]
     ) -> dict[str, Any]:
         from ganbench.generator import load_generator
-        from ganbench.metrics.evaluation import Origin
+        from ganbench.scorer import score_trained
 
         # First what is quick to find missing; the extractor and the data take seconds.
         trained = load_generator(record, weights, self.trust)
-        if weights == "best" and before and before[0]["step"] == trained.step:
-            return {**before[0], "weights": "best"}  # the last weights are the best
         evaluator = self._evaluator(config)
         _require_its_data(record, evaluator)
-        origin = Origin("evaluate", weights, trained.step, trained.images, trained.train_seconds)
-        network = trained.network.to(evaluator.device)
-        return evaluator.score(network, trained.z_dim, trained.conditional, origin)
+        last = before[0] if weights == "best" and before else None
+        return score_trained(evaluator, trained, "evaluate", weights, last)
 
     def _evaluator(self, config: Config) -> Evaluator:
         # How runs were scored while they trained is nothing to this.

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 LAYOUTS = ("plain", "classes", "fixed-z")
 DEFAULT_COUNT = {"plain": 64, "classes": 8, "fixed-z": 8}
-BATCH_SIZE = 500
 MOST = 1_000_000
 NPZ_MARK = b"made by ganbench sample"  # the comment of the archive, its last bytes
 HEAD_BYTES = 1000  # of a picture, more than says who made it
@@ -44,8 +43,8 @@ def main(argv: list[str]) -> int:
     arguments = parser().parse_args(argv)
     _check(arguments)
     path = _target(arguments)
-    from ganbench.engine.sampling import generate_from
-    from ganbench.generator import load_generator
+    from ganbench.engine.sampling import generate
+    from ganbench.generator import SAMPLED_AT_ONCE, load_generator
     from ganbench.hardware import resolve_device
 
     device = resolve_device(arguments.device)
@@ -53,7 +52,7 @@ def main(argv: list[str]) -> int:
     _check_classes(arguments, trained)
     z, labels, columns = _inputs(arguments, trained)
     network = trained.network.to(device)
-    samples = generate_from(network, z, labels, arguments.seed, BATCH_SIZE, device)
+    samples = generate(network, z, labels, arguments.seed, SAMPLED_AT_ONCE, device)
     try:
         FORMATS[arguments.format](path, samples, columns)
     except (OSError, ValueError) as error:

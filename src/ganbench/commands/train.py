@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import multiprocessing
 import os
 import sys
@@ -24,29 +23,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ganbench import runs
+from ganbench.commands import add_import_path, sweep, where_results_are
 from ganbench.config import finalise, hydra_message, require_own_names, require_texts, run_name
 from ganbench.errors import ConfigError, UserError, exited, fail
 from ganbench.quick import no_garbage
-
-REFUSED = "refused"
-SWEEP = "GANBENCH_SWEEP_FOLDER"
-"""Environment variable of a sweep's jobs: where each leaves what became of it."""
-
-RESULT = "ganbench_job_"
-"""What the name of a sweep's record of a job begins with; others' files may lie beside it."""
-
-HYDRAS = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml")
-"""Hydra's record in a run directory: what was composed, Hydra's own settings, the overrides."""
-
-RESULTS = (
-    ("samples", "samples/final.png"),
-    ("samples by class", "samples/per_class.png"),
-    ("loss curves", "plots/loss_curves.png"),
-    ("scores", "scores.json"),
-    ("FID over time", "plots/scores.png"),
-    ("history", "history.csv"),
-    ("everything else", "run.json"),
-)
 
 
 @dataclass
@@ -145,47 +125,18 @@ class SweepSummary(Callback):
         _state.code = 1
         folder = Path(config.hydra.sweep.dir).absolute()
         _look_at(folder)
-        # To jobs in other processes, too; their own name for it may depend on what is swept.
-        os.environ[SWEEP] = str(folder)
-        for path in _results(folder):  # an earlier sweep's
-            path.unlink()
+        sweep.begin(folder)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Read the run directories of the sweep's jobs and print a line each."""
-        jobs, failed = _tell_of_jobs()
+        jobs, failed = sweep.print_table()
         _state.code = 1 if failed or not jobs else 0
-
-
-def _tell_of_jobs() -> tuple[int, int]:
-    """Print a line for each job of the sweep that has ended; how many there are, and failed."""
-    found = _results(Path(os.environ[SWEEP]))
-    jobs = [json.loads(path.read_text(encoding="utf-8")) for path in found]
-    rows = [_summary(job) for job in jobs]
-    print(format_table(["run", "status", "seconds", "d_loss", "g_loss", "reason"], rows))
-    failed = sum(row[1] not in (runs.COMPLETED, runs.RUNNING) for row in rows)
-    # Jobs that differ in nothing a run is named by, train.stop_on say, are one.
-    places = len({job.get("path", index) for index, job in enumerate(jobs)})
-    count = f"{places} run{'s' if places != 1 else ''}"
-    if places < len(rows):
-        count = f"{len(rows)} jobs of {count}"
-    count += f", {failed} not completed" if failed else ""
-    if any(row[1] == runs.INTERRUPTED for row in rows):
-        count += "; the same command goes on with these and begins what was not begun"
-    print(count)
-    return len(jobs), failed
 
 
 def _tell_of_stopped(arguments: argparse.Namespace) -> None:
     """The table of a sweep that a signal has ended, where one of its jobs has."""
-    if arguments.multirun and _results(Path(os.environ.get(SWEEP, os.devnull))):
-        _tell_of_jobs()
-
-
-def _results(folder: Path) -> list[Path]:
-    """What the jobs of a sweep left to tell, in their order."""
-    numbers = {path: path.stem.removeprefix(RESULT) for path in folder.glob(f"{RESULT}*.json")}
-    found = [path for path, number in numbers.items() if number.isdigit()]
-    return sorted(found, key=lambda path: int(numbers[path]))
+    if arguments.multirun and sweep.has_records():
+        sweep.print_table()
 
 
 def _look_at(folder: Path) -> None:
@@ -208,23 +159,6 @@ def _discard_made() -> None:
             if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
                 (folder / "multirun.yaml").unlink()
             folder.rmdir()
-
-
-def where_results_are(path: Path) -> str:
-    """The files a person wants to look at first, each with what it is."""
-    found = [(what, path / name) for what, name in RESULTS if (path / name).exists()]
-    width = max(len(what) for what, _ in found)
-    return "\n".join(f"{what:<{width}}  {name}" for what, name in found)
-
-
-def format_table(header: list[str], rows: list[list[str]]) -> str:
-    """Plain text in columns."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
 
 
 def _job(composed: DictConfig) -> None:
@@ -262,23 +196,18 @@ def _job(composed: DictConfig) -> None:
         failure = exited(raised) if isinstance(raised, SystemExit) else raised
         refused = isinstance(failure, UserError)
         reason = str(failure) if refused else f"{type(failure).__name__}: {failure}"
-        result.update(status=REFUSED if refused else runs.FAILED, reason=reason)
+        result.update(status=sweep.REFUSED if refused else runs.FAILED, reason=reason)
         if not sweeping:
             _state.error = failure
         elif refused:
             fail(str(failure))
     if sweeping:
-        _leave(result, settings.job.num)
+        sweep.leave(result, settings.job.num)
+        if not _state.in_main:
+            _end_if_orphaned()
     # Raised in a process of the launcher's, it would have the others killed where they stand.
     if stopped is not None and _state.in_main:
         raise stopped
-
-
-def _leave(result: dict[str, Any], number: int) -> None:
-    """What became of a job of a sweep, for the table at its end."""
-    runs.atomic_write_text(Path(os.environ[SWEEP]) / f"{RESULT}{number}.json", json.dumps(result))
-    if not _state.in_main:
-        _end_if_orphaned()
 
 
 def _end_if_orphaned() -> None:
@@ -293,7 +222,7 @@ def _train(config: dict[str, Any], composed: DictConfig, settings: Any) -> Any:
     from ganbench.session import train_run
 
     recorded = (composed, OmegaConf.create({"hydra": settings}), settings.overrides.task)
-    records = {name: OmegaConf.to_yaml(what) for name, what in zip(HYDRAS, recorded, strict=True)}
+    records = {name: OmegaConf.to_yaml(what) for name, what in zip(runs.HYDRAS, recorded, strict=True)}
     if OmegaConf.is_missing(settings.run, "dir"):
         raise ConfigError("hydra.run.dir=???: names no folder; give one, or leave the key out")
     chosen = Path(settings.run.dir)
@@ -305,21 +234,6 @@ def _train(config: dict[str, Any], composed: DictConfig, settings: Any) -> Any:
         raise ConfigError("hydra.job.chdir=true: runs have folders of their own; leave it out")
     experiment = settings.runtime.choices.get("experiment")
     return train_run(config, chosen if single else None, records, experiment)
-
-
-def _summary(job: dict[str, Any]) -> list[str]:
-    """A row of the sweep's table, its figures from the run directory."""
-    name = job.get("run") or " ".join(job["overrides"])
-    status, reason, cells = job["status"], job["reason"] or "", ["", "", ""]
-    if "path" in job:
-        try:
-            record = runs.read_run(job["path"])
-            cells[0] = f"{record.info['seconds']['train']:.1f}"
-            last = record.history[-1] if record.history else {}
-            cells[1:] = [f"{last[key]:.4g}" if key in last else "" for key in ("d_loss", "g_loss")]
-        except (UserError, KeyError, TypeError) as error:
-            reason = reason or str(error)
-    return [name, status, *cells, " ".join(reason.split())]
 
 
 def _parsed(argv: list[str]) -> argparse.Namespace:
@@ -353,12 +267,3 @@ def _parsed(argv: list[str]) -> argparse.Namespace:
         require_own_names(arguments.config_dir)
         add_import_path(arguments.config_dir)
     return arguments
-
-
-def add_import_path(config_dir: str) -> None:
-    """Make the Python modules of the folder, beside its configs, importable as targets."""
-    folder = os.path.abspath(config_dir)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-        # Launchers that start processes pass the environment on, not sys.path.
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH", "")]))

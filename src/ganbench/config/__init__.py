@@ -18,6 +18,7 @@ from ganbench.config.messages import hydra_message
 from ganbench.config.targets import (
     foreign_code,
     instantiate,
+    is_own_model,
     is_trusted,
     loss_parameters,
     require_trusted,

@@ -6,7 +6,7 @@ import difflib
 import operator
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 
 from hydra.errors import HydraException
@@ -63,9 +63,9 @@ def finalise(composed: DictConfig, overrides: Iterable[str] = ()) -> Config:
     composed = composed.copy()
     OmegaConf.set_struct(composed, False)
     composed.pop("hydra", None)
-    overrides = list(overrides)
-    _check_overridden(composed, overrides)
-    _settle_budget(composed, overrides)
+    chosen = dict(text.lstrip("+").partition("=")[::2] for text in overrides)
+    _check_overridden(composed, chosen)
+    _settle_budget(composed, chosen)
     _check_before_resolving(composed)
     try:
         config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
@@ -92,19 +92,17 @@ def to_yaml(config: Config) -> str:
 # --- before resolving -------------------------------------------------------------------------------
 
 
-def _settle_budget(composed: DictConfig, overrides: Iterable[str]) -> None:
+def _settle_budget(composed: DictConfig, chosen: Mapping[str, str]) -> None:
     """A budget named on the command line replaces the one that a file set."""
-    named = {match[1] for text in overrides if (match := re.match(r"\+*train\.(\w+)=", text))}
-    given = [key for key in BUDGETS if key in named and composed.train.get(key) is not None]
-    if given:
+    named = [key for key in BUDGETS if f"train.{key}" in chosen]
+    if any(composed.train.get(key) is not None for key in named):
         for key in BUDGETS:
             if key not in named:
                 composed.train[key] = None
 
 
-def _check_overridden(composed: DictConfig, overrides: list[str]) -> None:
-    """Refuse what the command line asks for and another choice makes void."""
-    chosen = dict(text.lstrip("+").partition("=")[::2] for text in overrides)
+def _check_overridden(composed: DictConfig, chosen: Mapping[str, str]) -> None:
+    """Refuse what the command line chooses and another choice makes void."""
     if "loss.optimizer.lr" in chosen and not any(
         OmegaConf.is_interpolation(composed.loss, rate) for rate in ("d_lr", "g_lr")
     ):

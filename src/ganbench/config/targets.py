@@ -19,8 +19,14 @@ from ganbench.schema import Config, RecipeConfig, lookup
 TRUSTED = re.compile(r"(ganbench\.models\.\w+|ganbench\.losses|ganbench\.data|torch\.optim)\.[A-Za-z]\w*")
 """What a configuration that somebody else made may name: our own parts and torch's optimisers."""
 
-TARGETS = ("dataset.source", "model.generator", "model.discriminator", "loss", "loss.optimizer")
-"""The nodes of a configuration that name what is called."""
+TARGETS: dict[str, frozenset[str]] = {
+    "dataset.source": frozenset({"root"}),
+    "model.generator": frozenset(),
+    "model.discriminator": frozenset(),
+    "loss": frozenset(),
+    "loss.optimizer": frozenset({"params"}),
+}
+"""The nodes of a configuration that name what is called, each with the arguments given it besides its own."""
 
 RECIPE_KEYS = frozenset(field.name for field in fields(RecipeConfig))
 
@@ -87,6 +93,11 @@ def is_trusted(target: str) -> bool:
     return home.startswith("torch.optim.") or home == target.rpartition(".")[0]
 
 
+def is_own_model(node: Config) -> bool:
+    """Whether a network's node names a class of `ganbench.models`."""
+    return str(node["_target_"]).startswith("ganbench.models.")
+
+
 def foreign_code(config: Config) -> dict[str, str]:
     """Hex sha256 of the source file of each target outside ganbench and torch.optim, by its dotted key.
 
@@ -109,21 +120,15 @@ def check_targets(config: Config) -> None:
     Raises:
         ConfigError: no target, or arguments that it does not take.
     """
-    nodes = {
-        "dataset.source": (config["dataset"]["source"], {"root"}),
-        "model.generator": (config["model"]["generator"], set()),
-        "model.discriminator": (config["model"]["discriminator"], set()),
-        "loss": (loss_parameters(config["loss"]), set()),
-        "loss.optimizer": (config["loss"]["optimizer"], {"params"}),
-    }
-    for key, (node, supplied) in nodes.items():
+    for key, supplied in TARGETS.items():
+        node = lookup(config, key)
         if "_target_" not in node:
             raise ConfigError(f"{key}: needs _target_, the dotted path of a class or function")
         target = resolve_target(str(node["_target_"]), f"{key}._target_")
-        _bind(key, target, target_arguments(node), supplied)
+        _bind(key, target, target_arguments(loss_parameters(node) if key == "loss" else node), supplied)
 
 
-def _bind(key: str, target: Callable[..., Any], arguments: Config, supplied: set[str]) -> None:
+def _bind(key: str, target: Callable[..., Any], arguments: Config, supplied: frozenset[str]) -> None:
     called = getattr(target, "__name__", type(target).__name__)
     try:
         signature = inspect.signature(target)

@@ -72,7 +72,12 @@ def load_latest(folder: Path, config_hash: str) -> dict[str, Any] | None:
     """The last whole checkpoint of this configuration, else the one before it, else None.
 
     Each one passed over is logged with the reason.
+
+    Raises:
+        RunError: there is none, but one that could not be read: it may be whole, and a run begun anew would
+            write over it.
     """
+    unreadable: OSError | None = None
     for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
         if not (folder / name).exists():
             continue
@@ -80,8 +85,16 @@ def load_latest(folder: Path, config_hash: str) -> dict[str, Any] | None:
             state = from_bytes(confined(folder, name).read_bytes())
             if state.get("config_hash") != config_hash:
                 raise RunError("belongs to another configuration")
-        except (RunError, OSError, MemoryError) as error:
+        except OSError as error:
+            unreadable = error
+            log.warning("%s: %s; not used", folder / name, error.strerror)
+        except RunError as error:
             log.warning("%s: %s; not used", folder / name, error)
-            continue
-        return state
+        else:
+            return state
+    if unreadable is not None:
+        raise RunError(
+            f"{unreadable.filename}: cannot be read: {unreadable.strerror}; make it readable, or train the "
+            "run anew with force=true"
+        )
     return None

@@ -14,8 +14,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ganbench.config import NORM_CHOICES, Config, instantiate, target_arguments
-from ganbench.engine.gan import build_loss, count_parameters, is_own_model, norms_of, shown_shape
+from ganbench.config import NORM_CHOICES, Config, instantiate, is_own_model, target_arguments
+from ganbench.engine.gan import build_loss, count_parameters, norms_of, shown_shape
 from ganbench.engine.optimizers import build_optimizer
 from ganbench.engine.remedies import Tap, batch_sizes, check_features, check_remedies
 from ganbench.errors import ConfigError, UserError, told
@@ -73,10 +73,10 @@ def _check_optimizers(config: Config) -> None:
         weight.grad = torch.zeros(1)
         try:
             optimizer.step()
-        except (TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:
             raise ConfigError(
-                f"loss.optimizer: {node['_target_']} cannot take a plain step ({error}); use one that can, "
-                "e.g. torch.optim.Adam"
+                f"loss.optimizer: {node['_target_']} cannot take a plain step ({told(error)}); use one that "
+                "can, e.g. torch.optim.Adam"
             ) from error
 
 

@@ -23,8 +23,8 @@ def probe_inputs(z_dim: int, num_classes: int) -> tuple[Tensor, Tensor]:
 def nearest_distance(images: Tensor) -> Tensor:
     """Mean distance of each of N uint8 images N×C×H×W to the nearest other one, pixels in [-1, 1].
 
-    It tells a generator that repeats itself however far apart the few images lie that it makes; the mean
-    distance over all pairs does not, nor does it see a conditional generator that ignores its latents.
+    Small for a generator that repeats itself, however far apart its few images lie. The mean over all pairs
+    would not be, nor would it notice a conditional generator that ignores its latents.
     """
     flat = to_float(images).flatten(1)
     # By matrix products, the default, equal images would come out some hundredths apart.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ganbench.config import Config, converted, instantiate, loss_parameters, resolve_target
+from ganbench.config import Config, converted, instantiate, is_own_model, loss_parameters, resolve_target
 from ganbench.engine.device import compiler_works
 from ganbench.engine.mixing import has_mixing_layer, mixes_samples
 from ganbench.engine.optimizers import build_optimizer
@@ -70,16 +70,16 @@ def build_gan(config: Config, device: torch.device) -> GAN:
     recipe, remedy = config["loss"], config["remedy"]
     generator, plain = (instantiate(config["model"][part]) for part in ("generator", "discriminator"))
     discriminator = fit_discriminator(plain, remedy)
-    shapes = {"generator": (config["model"]["z_dim"],), "discriminator": shown_shape(config)}
-    mixes = {
-        part: has_mixing_layer(network)
+
+    def mixes(part: str, network: nn.Module, shape: tuple[int, ...]) -> bool:
         # Our own are known; trying them at each start would be for nothing.
-        or (
+        return has_mixing_layer(network) or (
             not is_own_model(config["model"][part])
-            and mixes_samples(network, shapes[part], config["dataset"]["num_classes"])
+            and mixes_samples(network, shape, config["dataset"]["num_classes"])
         )
-        for part, network in (("generator", generator), ("discriminator", discriminator))
-    }
+
+    g_mixes = mixes("generator", generator, (config["model"]["z_dim"],))
+    d_mixes = mixes("discriminator", discriminator, shown_shape(config))
     for network in (generator, discriminator):
         _channels_last(network.to(device))
     captured = config["compile"] and device.type == "cuda"
@@ -98,8 +98,8 @@ def build_gan(config: Config, device: torch.device) -> GAN:
         d_opt=optimizer(discriminator, recipe["d_lr"]),
         z_dim=config["model"]["z_dim"],
         num_classes=config["dataset"]["num_classes"],
-        g_mixes=mixes["generator"],
-        d_mixes=mixes["discriminator"],
+        g_mixes=g_mixes,
+        d_mixes=d_mixes,
         ema=None if decay is None else averaged(generator, g_opt, decay),
     )
 
@@ -160,11 +160,6 @@ def norms_of(network: nn.Module) -> set[str]:
         if any(type(hook).__name__ == "SpectralNorm" for hook in module._forward_pre_hooks.values()):
             found.add("spectral")
     return found
-
-
-def is_own_model(node: Config) -> bool:
-    """Whether a network's node names a class of `ganbench.models`."""
-    return str(node["_target_"]).startswith("ganbench.models.")
 
 
 def trainable_parameters(network: nn.Module) -> list[nn.Parameter]:

@@ -29,10 +29,10 @@ from ganbench.engine.images import grid, png, square_grid
 from ganbench.engine.loggers import Logger
 from ganbench.engine.optimizers import load_optimizer
 from ganbench.engine.remedies import generator_objective
-from ganbench.engine.sampling import generate_from, latents
+from ganbench.engine.sampling import generate, latents
 from ganbench.engine.signals import StopSignals
 from ganbench.engine.step import Step
-from ganbench.errors import RunError
+from ganbench.errors import RunError, whole
 from ganbench.hardware import forget_peak_memory, peak_memory
 from ganbench.runs import HISTORY_COLUMNS, METRICS, RunDirectory
 
@@ -114,10 +114,8 @@ class Training:
         ):
             while True:
                 # Here and not at the loop's end: a run resumed on this step still owes its score.
-                if score is not None and self._owes_score():
-                    with self.clock("other"):
-                        self._require_finite()
-                        score(self, run)
+                if score is not None:
+                    self._score_if_owed(run, score)
                 if self.step == total:
                     return None
                 # Here too: a run resumed where it was stopped goes no further.
@@ -126,10 +124,7 @@ class Training:
                 with stop.deferred():
                     self.advance()
                     bar.update()
-                    if due := self._due():
-                        with self.clock("other"):
-                            for write in due:
-                                write(run)
+                    if self._write_due(run):
                         bar.set_postfix(self._shown(), refresh=False)
 
     def warm_up(self) -> None:
@@ -155,6 +150,22 @@ class Training:
             finally:
                 synchronize(self.device)  # a step that failed may have left work on another stream
                 self._load(state)
+
+    def _score_if_owed(self, run: RunDirectory, score: Callable[[Training, RunDirectory], None]) -> None:
+        """Score the present weights where this step is one of ``eval.every``."""
+        if self._owes_score():
+            with self.clock("other"):
+                self._require_finite()
+                score(self, run)
+
+    def _write_due(self, run: RunDirectory) -> bool:
+        """Write what this step is to leave; whether there was anything."""
+        due = self._due()
+        if due:
+            with self.clock("other"):
+                for write in due:
+                    write(run)
+        return bool(due)
 
     def _due(self) -> list[Callable[[RunDirectory], None]]:
         """What is to be written after this step, at the end of its interval or of the budget."""
@@ -237,7 +248,7 @@ class Training:
     def generate(self, z: Tensor, labels: Tensor) -> Tensor:
         """Images uint8 N×C×H×W on the host of latents N×Z and labels N, the same for the same weights."""
         seed = self.config["eval"]["seed"]
-        return generate_from(self.gan.generator, z, labels, seed, len(z), self.device).images
+        return generate(self.gan.generator, z, labels, seed, len(z), self.device).images
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the rest of the run depends on, as tensors and plain values."""
@@ -267,9 +278,8 @@ class Training:
         except torch.OutOfMemoryError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
             raise RunError(
-                f"the checkpoint does not fit the run ({reason}); force=true trains it anew"
+                f"the checkpoint does not fit the run ({whole(error)}); force=true trains it anew"
             ) from error
 
     def _load(self, state: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ganbench.config import Config, is_number, resolve_target, target_arguments
-from ganbench.errors import ConfigError
+from ganbench.errors import ConfigError, first_line
 
 WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 """The methods, besides ``step``, that torch wraps for torch.compile."""
@@ -39,7 +39,7 @@ def build_optimizer(
     Raises:
         ConfigError: it refuses its values.
     """
-    _require_finite(node)
+    _check_values(node)
     target = resolve_target(node["_target_"])
     chosen = {**target_arguments(node), "lr": lr}
     accepted = inspect.signature(target).parameters
@@ -55,8 +55,10 @@ def build_optimizer(
         if "betas" in chosen:  # torch refuses an integer 0 beside 0.9
             chosen["betas"] = [float(beta) for beta in chosen["betas"]]
         return uncompiled(target)(params=list(parameters), **chosen)
-    except (TypeError, ValueError, IndexError, RuntimeError) as error:
-        raise ConfigError(f"loss.optimizer: {node['_target_']} refuses its values: {error}") from error
+    except Exception as error:  # somebody's own may fail in any way
+        raise ConfigError(
+            f"loss.optimizer: {node['_target_']} refuses its values: {first_line(error)}"
+        ) from error
 
 
 @functools.cache
@@ -104,7 +106,8 @@ def can_be_compiled(optimizer: torch.optim.Optimizer) -> bool:
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], compiled: bool = False) -> None:
     """Load a saved state, but keep the kernels and layouts of this run: a run may move between machines.
 
-    Fused kernels go through memory: moments in another layout than their weights would be those of others.
+    Fused kernels walk weights and moments in memory order: a moment laid out otherwise would meet the wrong
+    weight.
     `compiled` code knows a state by the tensors that hold it: they are kept, too.
     """
     held = {weight: dict(values) for weight, values in optimizer.state.items()} if compiled else {}
@@ -128,7 +131,7 @@ def _has_fused(target: str, device: torch.device) -> bool:
     return device.type == "cpu" or (device.type == "cuda" and target in on_cuda)
 
 
-def _require_finite(node: Config) -> None:
+def _check_values(node: Config) -> None:
     """Refuse settings of an optimiser that its own constructor lets pass."""
     for key, value in node.items():
         for number in value if isinstance(value, (list, tuple)) else [value]:

@@ -20,11 +20,11 @@ from ganbench.engine.device import float32
 from ganbench.errors import ConfigError
 from ganbench.losses import Loss
 
-Critic = Callable[[Tensor, Tensor], Tensor]
+LabelledCritic = Callable[[Tensor, Tensor], Tensor]
 Batch = tuple[Tensor, Tensor]
 """Images as the discriminator sees them, and their labels."""
 
-GeneratorObjective = Callable[[Critic, Batch, Batch], Tensor]
+GeneratorObjective = Callable[[LabelledCritic, Batch, Batch], Tensor]
 """From a critic, a real and a generated batch to the scalar that the generator minimises."""
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -116,7 +116,7 @@ class Adversarial:
 
     loss: Loss
 
-    def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
+    def __call__(self, critic: LabelledCritic, real: Batch, fake: Batch) -> Tensor:
         """The generator's loss of the fake logits."""
         return self.loss.g_loss(critic(*fake).float())
 
@@ -131,7 +131,7 @@ class FeatureMatching:
         self.discriminator = discriminator
         self.unrolled = unrolled
 
-    def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
+    def __call__(self, critic: LabelledCritic, real: Batch, fake: Batch) -> Tensor:
         """Squared distance of the mean features of two batches."""
         tap = Tap(self.discriminator)  # here alone: a compiled pass could not keep what it sees
         try:
@@ -163,7 +163,7 @@ class Unrolled:
     lr: float
     d_loss_weight: float = 1.0
 
-    def __call__(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
+    def __call__(self, critic: LabelledCritic, real: Batch, fake: Batch) -> Tensor:
         """The objective before the discriminator of the future."""
         named = self.discriminator.named_parameters()
         parameters: dict[str, Tensor] = {name: weight for name, weight in named if weight.requires_grad}
@@ -177,10 +177,10 @@ class Unrolled:
             }
         return self.objective(self._critic(parameters | buffers), real, fake)
 
-    def _critic(self, state: dict[str, Tensor]) -> Critic:
+    def _critic(self, state: dict[str, Tensor]) -> LabelledCritic:
         return lambda x, labels: functional_call(self.discriminator, state, (x, labels))
 
-    def _d_objective(self, critic: Critic, real: Batch, fake: Batch) -> Tensor:
+    def _d_objective(self, critic: LabelledCritic, real: Batch, fake: Batch) -> Tensor:
         d_loss = self.d_loss_weight * self.loss.d_loss(critic(*real).float(), critic(*fake).float())
         with float32(real[0].device):
             penalty = self.loss.penalty(lambda x: critic(x, real[1]), real[0], fake[0].to(real[0].dtype))

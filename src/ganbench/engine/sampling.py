@@ -29,34 +29,18 @@ def latents(count: int, z_dim: int, seed: int) -> Tensor:
 
 def generate(
     generator: nn.Module,
-    count: int,
-    labels: Tensor | None,
-    z_dim: int,
-    seed: int,
-    batch_size: int,
-    device: torch.device | str,
-) -> Samples:
-    """`count` images; `labels` int64 `count` are asked of a conditional generator, None of others.
-
-    All latents come from `seed` before the first batch, so image i does not depend on `batch_size`, but for
-    the rounding of sums in another order.
-    """
-    return generate_from(generator, latents(count, z_dim, seed), labels, seed, batch_size, device)
-
-
-def generate_from(
-    generator: nn.Module,
     z: Tensor,
     labels: Tensor | None,
     seed: int,
     batch_size: int,
     device: torch.device | str,
 ) -> Samples:
-    """Images of given latents N×Z. `seed` serves generators that draw noise of their own.
+    """Images of latents N×Z; `labels` int64 N are asked of a conditional generator, None of others.
 
-    The generator is in `eval()` meanwhile and every module's mode is restored; the global random
-    state is untouched. A value that is NaN or inf becomes grey in its image, which counts as
-    nonfinite.
+    `seed` serves generators that draw noise of their own; without any, image i depends on `batch_size` by no
+    more than the rounding of sums in another order. The generator is in `eval()` meanwhile and every module's
+    mode is restored; the global random state is untouched. A value that is NaN or inf becomes grey in its
+    image, which counts as nonfinite.
     """
     device = torch.device(device)
     asked = labels if labels is not None else torch.zeros(len(z), dtype=torch.int64)

@@ -25,8 +25,8 @@ class Pending(Generic[T]):
     def get(self) -> T:
         """The result, for use on the current stream, which waits for it.
 
-        Hold it while anything else runs beside before the next `begin`, backward passes included: its memory
-        is the side stream's, which could give it away while the current stream still reads it.
+        Keep a reference to it until the next `begin` if other work, a backward pass too, runs on the side
+        stream before: its memory is that stream's, which could hand it out while the current one still reads.
         """
         if self.done is not None:
             torch.cuda.current_stream(self.done.device).wait_event(self.done)

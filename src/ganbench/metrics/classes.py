@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -22,12 +23,25 @@ def first_of_each(labels: Tensor, num_classes: int, count: int) -> list[Tensor]:
     return [(labels == label).nonzero().flatten()[:count] for label in range(num_classes)]
 
 
-def by_class(values: list[float | None], reason: str) -> ByClass:
-    """The figures of each class with the mean of those there are.
+def by_class(
+    measure: Callable[[int, Tensor], Tensor],
+    labels: Tensor,
+    num_classes: int,
+    per_class: int,
+    least: int,
+    reason: str,
+) -> ByClass:
+    """What `measure` finds of each class, from its label and positions, and the mean of these figures.
+
+    The first `per_class` images of a class count; one with fewer than `least` has no figure.
 
     Raises:
-        MetricUndefined: there is none, for this `reason`.
+        MetricUndefined: no class has one, for this `reason`.
     """
+    values = [
+        float(measure(label, chosen)) if len(chosen) >= least else None
+        for label, chosen in enumerate(first_of_each(labels, num_classes, per_class))
+    ]
     known = [value for value in values if value is not None]
     if not known:
         raise MetricUndefined(reason)
@@ -68,8 +82,8 @@ def class_consistency(predicted: Tensor, asked: Tensor, num_classes: int, per_cl
     Raises:
         MetricUndefined: no class was asked for.
     """
-    shares = [
-        float((predicted[chosen] == label).double().mean()) if len(chosen) else None
-        for label, chosen in enumerate(first_of_each(asked, num_classes, per_class))
-    ]
-    return by_class(shares, "no generated images")
+
+    def share(label: int, chosen: Tensor) -> Tensor:
+        return (predicted[chosen] == label).double().mean()
+
+    return by_class(share, asked, num_classes, per_class, 1, "no generated images")

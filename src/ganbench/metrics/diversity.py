@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from ganbench.metrics.classes import ByClass, by_class, first_of_each
+from ganbench.metrics.classes import ByClass, by_class
+
+TOO_FEW = "no class has two generated images"
 
 
 def pixel_std(images: Tensor, classes: Tensor, num_classes: int, per_class: int) -> ByClass:
@@ -20,10 +20,10 @@ def pixel_std(images: Tensor, classes: Tensor, num_classes: int, per_class: int)
         MetricUndefined: no class has two images.
     """
 
-    def spread(chosen: Tensor) -> Tensor:
+    def spread(_: int, chosen: Tensor) -> Tensor:
         return (images[chosen].double() / 255).std(dim=0, correction=0).mean()
 
-    return _by_class(spread, classes, num_classes, per_class)
+    return by_class(spread, classes, num_classes, per_class, 2, TOO_FEW)
 
 
 def feature_distance(features: Tensor, classes: Tensor, num_classes: int, per_class: int) -> ByClass:
@@ -35,17 +35,7 @@ def feature_distance(features: Tensor, classes: Tensor, num_classes: int, per_cl
         MetricUndefined: no class has two images.
     """
 
-    def mean_distance(chosen: Tensor) -> Tensor:
+    def mean_distance(_: int, chosen: Tensor) -> Tensor:
         return torch.pdist(features[chosen].double()).mean()
 
-    return _by_class(mean_distance, classes, num_classes, per_class)
-
-
-def _by_class(
-    measure: Callable[[Tensor], Tensor], classes: Tensor, num_classes: int, per_class: int
-) -> ByClass:
-    found = [
-        float(measure(chosen)) if len(chosen) > 1 else None
-        for chosen in first_of_each(classes, num_classes, per_class)
-    ]
-    return by_class(found, "no class has two generated images")
+    return by_class(mean_distance, classes, num_classes, per_class, 2, TOO_FEW)

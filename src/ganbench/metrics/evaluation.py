@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ganbench.data import Dataset
-from ganbench.engine.sampling import Samples, generate
+from ganbench.engine.sampling import Samples, generate, latents
 from ganbench.metrics.cache import Cache
 from ganbench.metrics.features import Extractor, load_extractor, require_channels
 from ganbench.metrics.labels import labels_to_ask, reference_counts
@@ -99,15 +99,9 @@ class Evaluator:
         if conditional:
             counts = reference_counts(reference.images.labels, self.dataset.num_classes, settings.num_samples)
             labels = labels_to_ask(counts, settings.per_class)
-        return generate(
-            generator,
-            settings.num_samples if labels is None else len(labels),
-            labels,
-            z_dim,
-            settings.seed,
-            settings.batch_size,
-            self.device,
-        )
+        count = settings.num_samples if labels is None else len(labels)
+        z = latents(count, z_dim, settings.seed)
+        return generate(generator, z, labels, settings.seed, settings.batch_size, self.device)
 
     def _score(self, samples: Samples, settings: EvalSettings, reference: Reference) -> Scores:
         if samples.nonfinite:

@@ -10,12 +10,9 @@ from ganbench.metrics.cache import Cache
 from ganbench.metrics.features import Extractor
 from ganbench.metrics.memorisation import train_closer
 from ganbench.metrics.neighbours import nearest
-from ganbench.metrics.protocol import EvalSettings
+from ganbench.metrics.protocol import TRAIN_HALVES, TRAIN_TEST, EvalSettings
 from ganbench.metrics.reference import Reference, chosen, halves
 from ganbench.metrics.scoring import score_images
-
-TRAIN_TEST = "train-test"
-TRAIN_HALVES = "train-halves"
 
 
 def floors(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -19,11 +18,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ganbench.errors import UserError, first_line
 from ganbench.metrics.features import Features, full_precision, gathered, require_channels
-from ganbench.network import socket_timeout
+from ganbench.network import DOWNLOAD_ERRORS, socket_timeout
 
 WEIGHTS_FILE = "weights-inception-2015-12-05-6726825d.pth"
 PUBLISHED_PREFIX = "6726825d"
-DOWNLOAD_TIMEOUT_SECONDS = 5.0
 MAX_BATCH = 64
 
 log = logging.getLogger(__name__)
@@ -112,11 +110,11 @@ def _download(path: Path) -> None:
     log.info("fetching %s (91 MB) to %s", URL_INCEPTION_V3, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with socket_timeout(DOWNLOAD_TIMEOUT_SECONDS):
+        with socket_timeout():
             torch.hub.download_url_to_file(
                 URL_INCEPTION_V3, str(path), hash_prefix=PUBLISHED_PREFIX, progress=False
             )
-    except (OSError, RuntimeError, HTTPException) as error:
+    except DOWNLOAD_ERRORS as error:
         raise UserError(
             f"eval.extractor=inception: its weights {WEIGHTS_FILE} are not in {path.parent} and "
             f"could not be fetched from {URL_INCEPTION_V3} ({error}); fetch that file where there "

@@ -9,7 +9,7 @@ from ganbench.metrics.neighbours import Neighbours, nearest
 
 
 def train_closer(neighbours: Neighbours, train_spacing: Tensor) -> float:
-    """Share 0..1 of generated samples closer to a training image than that image is to the others.
+    """Share 0..1 of generated samples as near to a training image as its nearest other one, or nearer.
 
     It is one minus the authenticity of Alaa et al. 2022 (arXiv:2102.08921).
     `neighbours` are each sample's nearest training image, `train_spacing` float64 M each training

@@ -27,6 +27,10 @@ ALL_METRICS = (
     "diversity",
     "memorisation",
 )
+
+TRAIN_TEST, TRAIN_HALVES = "train-test", "train-halves"
+"""The floors: train images against test, and one half of train against the other."""
+
 CHEAP_METRICS = ("fid", "is", "classes")
 """What is scored during training: all that costs next to nothing once the features are there."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -120,7 +121,7 @@ def score_images(
     )
     scores = Scores()
     for family in settings.metrics:
-        for names, compute in METRICS[family].items():
+        for names, compute in FAMILIES[family].items():
             try:
                 values, per_class = compute(scored)
             except MetricUndefined as reason:
@@ -138,7 +139,7 @@ def score_images(
 
 def unusable(settings: EvalSettings, reason: str) -> Scores:
     """Scores of images that cannot be scored at all: every metric absent for one reason."""
-    names = [name for family in settings.metrics for names in METRICS[family] for name in names]
+    names = [name for family in settings.metrics for names in FAMILIES[family] for name in names]
     return Scores(
         absent=dict.fromkeys(names, reason), seconds={"reference": 0.0, "features": 0.0, "metrics": 0.0}
     )
@@ -181,15 +182,8 @@ def _inception_score(scored: _Scored) -> Result:
     return {"is_mean": mean, "is_std": std}, {}
 
 
-def _precision_recall(scored: _Scored) -> Result:
-    return _by_radii(precision_recall, scored, scored.settings.pr_k)
-
-
-def _density_coverage(scored: _Scored) -> Result:
-    return _by_radii(density_coverage, scored, scored.settings.dc_k)
-
-
-def _by_radii(measure: Callable[..., Any], scored: _Scored, k: int) -> Result:
+def _by_radii(measure: Callable[..., Any], key: str, scored: _Scored) -> Result:
+    k = getattr(scored.settings, key)
     radii = scored.reference.radii(k) if len(scored.reference) > k else None
     return measure(scored.features.features, scored.reference.features, k, radii)._asdict(), {}
 
@@ -235,12 +229,12 @@ def _train_closer(scored: _Scored) -> Result:
     return {"train_closer": memorisation.train_closer(found, scored.train.spacing)}, {}
 
 
-METRICS: dict[str, dict[tuple[str, ...], Callable[[_Scored], Result]]] = {
+FAMILIES: dict[str, dict[tuple[str, ...], Callable[[_Scored], Result]]] = {
     "fid": {("fid",): _fid},
     "kid": {("kid",): _kid},
     "is": {("is",): _inception_score},
-    "precision_recall": {("precision", "recall"): _precision_recall},
-    "density_coverage": {("density", "coverage"): _density_coverage},
+    "precision_recall": {("precision", "recall"): partial(_by_radii, precision_recall, "pr_k")},
+    "density_coverage": {("density", "coverage"): partial(_by_radii, density_coverage, "dc_k")},
     "classes": {("class_kl",): _class_kl, ("class_consistency",): _class_consistency},
     "diversity": {("pixel_std",): _pixel_std, ("feature_distance",): _feature_distance},
     "memorisation": {("train_closer",): _train_closer},

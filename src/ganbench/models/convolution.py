@@ -81,7 +81,8 @@ def patches_pay(input: Tensor, weight: Tensor, patches: int) -> bool:
     """Whether products of so many patches are the faster way to the weights' gradient.
 
     They are in bfloat16 on a CPU with AMX. With avx512_bf16 alone, as in float32, they take as long as
-    oneDNN's convolutions. Passes that are not differentiated have them, too, for the same numbers.
+    oneDNN's convolutions. A pass without gradients takes them, too, so that it gives the same numbers as one
+    with.
     """
     return (
         not torch.compiler.is_compiling()

@@ -18,6 +18,9 @@ def normalised(layer: nn.Module, norm: str, shape: tuple[int, ...]) -> list[nn.M
 
     Layer norm has no gain and bias here: the next layer can represent both, and weight clipping would
     clamp a gain of 1 to .01.
+
+    Raises:
+        ValueError: `norm` is not one of `NORMS`.
     """
     if norm == "none":
         return [layer]
@@ -122,6 +125,9 @@ class Dropout(nn.Module):
 
     Eight mask elements share a 64-bit draw, about five times as fast as `torch.nn.Dropout` on a CPU. The
     probability is rounded to a multiple of 1/256. On CUDA the mask is torch's own.
+
+    Raises:
+        ValueError: `p` is neither 0 nor in (1/512, 255/256].
     """
 
     def __init__(self, p: float) -> None:

@@ -126,9 +126,7 @@ def _fill_cells(table: Table, extra: Column | None) -> None:
     for row in table.rows:
         for column in COLUMNS.values():
             values = {
-                seed: value
-                for seed, pick in row.picks.items()
-                if (value := pick.value(column.name, column.key)) is not None
+                seed: value for seed, pick in row.picks.items() if (value := pick.value(column)) is not None
             }
             if values:
                 row.cells[column.name] = summarise(values, table.stat)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ganbench.metrics.protocol import TRAIN_HALVES, TRAIN_TEST
 from ganbench.report.collect import flaw_of
 from ganbench.report.columns import COLUMNS, finite
 from ganbench.report.protocol import IMAGES, SIZE, Protocol
@@ -18,7 +19,7 @@ KNOWN_FLOORS = Path(__file__).parent / "known_floors"
 
 _MAX_BYTES = 1 << 20
 
-_NAMES = {"train-test": "train against test", "train-halves": "one half of train against the other"}
+_NAMES = {TRAIN_TEST: "train against test", TRAIN_HALVES: "one half of train against the other"}
 
 
 def attach_floors(tables: Sequence[Table], folders: Sequence[Path]) -> None:
@@ -33,34 +34,36 @@ def attach_floors(tables: Sequence[Table], folders: Sequence[Path]) -> None:
     for table in tables:
         if table.protocol is None:
             continue
-        nearest: dict[str, tuple[int, Floor]] = {}
-        others = False
-        for records in files:
-            found = [held for record in records if (held := _floor(record, table.protocol))]
-            if found and _of_other_images(records, table.protocol):
-                others = True
-                continue
-            for apart, floor in found:
-                if floor.name not in nearest or apart < nearest[floor.name][0]:
-                    nearest[floor.name] = apart, floor
-        table.floors += [floor for _, floor in nearest.values()]
-        if others and not table.floors:
-            table.notes.append(
-                f"no floors: those of {table.dataset} are of other images than this table's reference "
-                f"({IMAGES} {digest(table.protocol.get(IMAGES))})"
-            )
-        elif not table.floors:
-            extra = (
-                "" if table.protocol.extractor == "judge" else f" eval.extractor={table.protocol.extractor}"
-            )
-            ours = (path.name.startswith(f"{table.dataset}-") for path in KNOWN_FLOORS.iterdir())
-            if any(ours):  # one of ganbench's own datasets
-                table.notes.append(
-                    f"no floors yet: `ganbench evaluate --floors {table.dataset}{extra}` adds them"
-                )
+        fitting = [records for records in files if any(_floor(record, table.protocol) for record in records)]
+        ours = [records for records in fitting if not _of_other_images(records, table.protocol)]
+        table.floors += _nearest(ours, table.protocol)
+        if not table.floors:
+            table.notes += _why_none(table, table.protocol, bool(fitting))
         told = [f"{floor.name}: {floor.differs}" for floor in table.floors if floor.differs]
         if told:
             table.notes.append(f"floors of another protocol (the table's in brackets): {listed(told, 4)}")
+
+
+def _nearest(files: Iterable[Sequence[Mapping[str, Any]]], wanted: Protocol) -> list[Floor]:
+    """Of the floors of each name the one whose protocol differs least from the one `wanted`."""
+    nearest: dict[str, tuple[int, Floor]] = {}
+    for apart, floor in (held for records in files for record in records if (held := _floor(record, wanted))):
+        if floor.name not in nearest or apart < nearest[floor.name][0]:
+            nearest[floor.name] = apart, floor
+    return [floor for _, floor in nearest.values()]
+
+
+def _why_none(table: Table, protocol: Protocol, of_other_images: bool) -> list[str]:
+    """Why a table has no floors, and how it gets some; nothing for a dataset of somebody's own."""
+    if of_other_images:
+        return [
+            f"no floors: those of {table.dataset} are of other images than this table's reference "
+            f"({IMAGES} {digest(protocol.get(IMAGES))})"
+        ]
+    if not any(path.name.startswith(f"{table.dataset}-") for path in KNOWN_FLOORS.iterdir()):
+        return []
+    extra = "" if protocol.extractor == "judge" else f" eval.extractor={protocol.extractor}"
+    return [f"no floors yet: `ganbench evaluate --floors {table.dataset}{extra}` adds them"]
 
 
 def _of_other_images(records: Sequence[Mapping[str, Any]], wanted: Protocol) -> bool:
@@ -72,7 +75,7 @@ def _of_other_images(records: Sequence[Mapping[str, Any]], wanted: Protocol) -> 
     same = ["reference.dataset", "reference.split", SIZE]
     for record in records:
         protocol = Protocol.of(record)
-        keys = [*same, "reference.count"] if record.get("floor") == "train-halves" else same
+        keys = [*same, "reference.count"] if record.get("floor") == TRAIN_HALVES else same
         alike = all(protocol.get(key) == wanted.get(key) for key in keys)
         if alike and protocol.get(IMAGES) != wanted.get(IMAGES):
             return True

@@ -12,7 +12,7 @@ from typing import Any
 from ganbench.errors import UserError
 from ganbench.metrics.protocol import FREE, JUDGE_SIZE
 from ganbench.report.collect import JsonObject, Run, flatten
-from ganbench.report.columns import finite
+from ganbench.report.columns import Column, finite
 from ganbench.report.text import as_number, clean, count, digest, natural, setting
 
 SIZE = "reference.image_size"
@@ -104,11 +104,11 @@ class Pick:
     run: Run
     record: JsonObject
 
-    def value(self, name: str, key: str) -> float | None:
-        """The value of a column: `key` in the record, or what the run itself measured."""
-        if key:
-            return finite(self.record["values"].get(key))
-        if name == "seconds":
+    def value(self, column: Column) -> float | None:
+        """The value of a column: in the record, or what the run itself measured."""
+        if column.key:
+            return finite(self.record["values"].get(column.key))
+        if column.name == "seconds":
             return self.seconds
         if self.images is None or self.seconds is None or self.seconds <= 0:
             return None

@@ -172,7 +172,7 @@ def _kid_spread(table: Table) -> list[str]:
         if len(row.picks) != 1 or column not in table.columns:
             continue
         for pick in row.picks.values():
-            mean, spread = pick.value("kid", "kid_mean"), pick.value("kid", "kid_std")
+            mean, spread = pick.value(column), finite(pick.record["values"].get("kid_std"))
             if mean is not None and spread is not None:
                 told.append(f"{row.label} {column.text(mean)} ± {column.text(spread, like=mean)}")
     what = f"{column.heading} {column.unit} ± its standard deviation over subsets of images"

@@ -97,7 +97,7 @@ def tidy_row(run: Run, pick: Pick | None) -> TidyRow:
     }
     for column in COLUMNS.values():
         own = pick or Pick(run, {"values": {}})
-        row[column.name] = own.value(column.name, column.key)
+        row[column.name] = own.value(column)
     if pick:
         row["kid_std"] = finite(record["values"].get("kid_std"))
         row["is_std"] = finite(record["values"].get("is_std"))

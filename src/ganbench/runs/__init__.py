@@ -14,12 +14,13 @@ from ganbench.runs.layout import (
     DIVERGED,
     FAILED,
     GENERATOR,
+    HYDRAS,
     INTERRUPTED,
     PREVIOUS_CHECKPOINT,
     RUNNING,
     SCHEMA,
 )
-from ganbench.runs.lock import RunHeldError, was_held
+from ganbench.runs.lock import RunHeldError, holder, was_held
 from ganbench.runs.log import logged_to
-from ganbench.runs.reading import NewerSchemaError, confined, load_yaml
+from ganbench.runs.reading import NewerSchemaError, confined, load_yaml, read_text
 from ganbench.runs.record import RunRecord, find_runs, read_run, read_scores

@@ -52,17 +52,15 @@ class RunDirectory:
             # Never through a link: what it leads to would be emptied.
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
             self._lock = os.open(self.path / ".lock", flags, 0o644)
-        except OSError as error:
-            self.discard()
-            raise self._unwritable(error) from error
-        try:
             take_lock(self._lock, self.path)
             self._refuse_foreign(is_ours(os.read(self._lock, 200)))
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"process {os.getpid()} on host {socket.gethostname()}".encode(), 0)
         except OSError as error:
             self.discard()
-            raise self._unwritable(error) from error
+            raise UnwritableError(
+                f"cannot write the run directory {self.path}: {error.strerror}; make it writable"
+            ) from error
         except RunError:
             self.close()
             raise
@@ -185,11 +183,6 @@ class RunDirectory:
         if not unmoved:
             reason = "the run directory was moved, deleted or replaced while the run was working in it"
             raise FileNotFoundError(errno.ENOENT, reason, str(self.path))
-
-    def _unwritable(self, error: OSError) -> UnwritableError:
-        return UnwritableError(
-            f"cannot write the run directory {self.path}: {error.strerror}; make it writable"
-        )
 
 
 def _is_whole(checkpoint: Path) -> bool:

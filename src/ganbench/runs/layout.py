@@ -20,6 +20,9 @@ GENERATOR = {
     "ema": "checkpoints/generator_ema.safetensors",
 }
 
+HYDRAS = (".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml")
+"""Hydra's record of a run: what was composed, Hydra's own settings, the overrides."""
+
 OWN_FOLDERS = ("samples", "plots", "checkpoints", "tensorboard", ".hydra")
 
 OWN_FILES = (
@@ -39,8 +42,6 @@ OWN_FILES = (
     PREVIOUS_CHECKPOINT,
     *GENERATOR.values(),
     "tensorboard/events.out.tfevents.*",
-    ".hydra/config.yaml",
-    ".hydra/hydra.yaml",
-    ".hydra/overrides.yaml",
+    *HYDRAS,
 )
 """What `RunDirectory.clear` may delete; anything else in the folder belongs to somebody else."""

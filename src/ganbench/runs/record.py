@@ -61,12 +61,21 @@ class RunRecord:
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
-        """Rows of history.csv as numbers, a missing value as NaN; empty where there is no file."""
+        """Rows of history.csv as numbers, a missing value as NaN; empty where there is no file.
+
+        Raises:
+            RunError: damaged.
+        """
         return read_history(self.path)
 
     @cached_property
     def scores(self) -> list[dict[str, Any]]:
-        """Score records in the order they were made; empty where there is no file."""
+        """Score records in the order they were made; empty where there is no file.
+
+        Raises:
+            NewerSchemaError: written by a later version.
+            RunError: damaged.
+        """
         return read_scores(self.path)
 
 

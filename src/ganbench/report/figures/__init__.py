@@ -45,14 +45,13 @@ class Drawing:
 def draw_all(report: Report, formats: Iterable[str] = FORMATS) -> list[Drawing]:
     """Every figure that the tables have data for."""
     chosen = tuple(formats)
-    drawings = []
     with style.house_style():
-        for index, table in enumerate(report.tables, start=1):
-            for name in FIGURES:
-                drawing = _draw(table, index, name, chosen)
-                if drawing:
-                    drawings.append(drawing)
-    return drawings
+        return [
+            drawing
+            for index, table in enumerate(report.tables, start=1)
+            for name in FIGURES
+            if (drawing := _draw(table, index, name, chosen))
+        ]
 
 
 def _draw(table: Table, index: int, name: str, formats: tuple[str, ...]) -> Drawing | None:
@@ -68,7 +67,7 @@ def _save(figure: Figure, form: str) -> bytes:
     """The figure as a file without a date, so that the same runs give the same bytes."""
     stream = BytesIO()
     dates = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
-    figure.savefig(stream, format=form, dpi=DPI, metadata={**dates.get(form, {})})
+    figure.savefig(stream, format=form, dpi=DPI, metadata=dates[form])
     # The layout is settled by the first drawing; solving it again for each format takes seconds.
     figure.set_layout_engine("none")
     return _indexed(stream) if form == "png" else stream.getvalue()

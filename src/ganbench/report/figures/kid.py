@@ -24,12 +24,12 @@ def kid(table: Table) -> Figure | None:
     axes = figure.subplots()
     style.recipe_axis(axes, rows)
     for place, row in enumerate(rows):
-        picks = [pick for _, pick in sorted(row.picks.items()) if pick.value("kid", column.key) is not None]
+        picks = [pick for _, pick in sorted(row.picks.items()) if pick.value(column) is not None]
         if not picks:
             style.nothing(axes, place)
         offsets = style.spread(len(picks), 0.6)
         for pick, offset in zip(picks, offsets, strict=True):
-            value = (pick.value("kid", column.key) or 0.0) * column.scale
+            value = (pick.value(column) or 0.0) * column.scale
             deviation = finite(pick.record["values"].get("kid_std"))
             axes.errorbar(
                 value, place + offset, xerr=None if deviation is None else deviation * column.scale, fmt="o",

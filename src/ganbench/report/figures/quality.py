@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ganbench.report.columns import finite
+from ganbench.report.columns import COLUMNS, finite
 from ganbench.report.figures import style
 from ganbench.report.protocol import Protocol, training_picks
 from ganbench.report.table import Row, Table
@@ -80,7 +80,7 @@ def _course(row: Row, protocol: Protocol) -> Course | None:
     points: dict[float, list[tuple[float, float]]] = defaultdict(list)
     for run in [pick.run for pick in row.picks.values()] or row.runs:
         for pick in training_picks(run, protocol):
-            fid, seconds = pick.value("fid", "fid"), pick.seconds
+            fid, seconds = pick.value(COLUMNS["fid"]), pick.seconds
             if fid is not None and seconds is not None:
                 points[finite(pick.record.get("step")) or 0.0].append((seconds, fid))
     if not points:
