@@ -184,12 +184,15 @@ def test_nothing_of_a_strangers_text_acts_on_the_terminal(
     assert capsys.readouterr().err == "ganbench: config.yaml: a\ufffd[2Jb c\ufffd\n"
 
 
-@pytest.mark.parametrize("error", [UserError("mine"), ValueError("yours")])
+@pytest.mark.parametrize("error, code", [(UserError("mine"), 2), (ValueError("yours"), 1)])
 @pytest.mark.parametrize("argv", [["--debug", "train"], ["train", "--debug"]])
-def test_debug_shows_the_traceback(error: Exception, argv: list[str], raising: Any) -> None:
+def test_debug_shows_the_traceback_and_changes_no_code(
+    error: Exception, code: int, argv: list[str], raising: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     raising(error)
-    with pytest.raises(type(error), match=str(error)):
-        main(argv)
+    assert main(argv) == code
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback") and said.splitlines()[-1].startswith("ganbench: ")
 
 
 def printed_to(output: int, argv: list[str], unbuffered: str) -> tuple[int, str]:
@@ -201,6 +204,17 @@ def printed_to(output: int, argv: list[str], unbuffered: str) -> tuple[int, str]
 
 
 PRINTING = pytest.mark.parametrize("argv", [["--help"], ["list", "--help"], ["list"]], ids=" ".join)
+
+
+def test_a_closed_pipe_is_no_traceback_of_a_log() -> None:
+    """Hydra logs what `--info` asks for."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        _, said = printed_to(writing, ["train", "--info", "config"], unbuffered="1")
+    finally:
+        os.close(writing)
+    assert said == ""
 
 
 @PRINTING

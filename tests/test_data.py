@@ -383,6 +383,17 @@ def test_a_source_returns_four_tensors(returned: Any, kinds: str, monkeypatch: p
     assert f"returned {kinds};" in str(caught.value)
 
 
+def test_classes_without_an_image_are_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ganbench.data.digits_dataset", made_up(IMAGES, LABELS))
+    build_dataset(MINE)
+    assert caplog.text == ""
+    build_dataset({**MINE, "num_classes": MINE["num_classes"] + 2})
+    classes = f"{MINE['num_classes']}, {MINE['num_classes'] + 1}"
+    assert f"the train split has no image of class {classes}" in caplog.text
+
+
 def test_images_of_other_proportions_become_squares(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ganbench.data.digits_dataset", made_up(IMAGES[:, :, :6], LABELS))
     assert build_dataset(MINE).train.images.shape == (4, 1, 8, 8)

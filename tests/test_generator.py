@@ -94,13 +94,15 @@ def test_classes_are_asked_for_in_turn_or_by_labels() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"count": 0}, "count=0, seed=0: must be 1 or more"),
-        ({"count": 1, "seed": -1}, "count=1, seed=-1: must be 1 or more, and from 0 to"),
+        ({"count": 0}, "count=0, seed=0: must be integers, from 1"),
+        ({"count": 1, "seed": -1}, "count=1, seed=-1: must be integers, .* and from 0 to"),
         ({"count": 1, "seed": 2**63}, "from 0 to 2"),
         (
             {"labels": torch.tensor([1, 2])},
             "must be int64 of shape .count,. = .64,., got torch.int64 of shape",
         ),
+        ({"count": 2.5}, r"count=2\.5, seed=0: must be integers"),
+        ({"count": 1, "labels": [1]}, "labels: must be a torch tensor, got list"),
         ({"count": 1, "labels": torch.tensor([1.0])}, "must be int64"),
         ({"count": 1, "labels": torch.tensor([3])}, "must lie in 0..2, got .3."),
         ({"count": 1, "labels": torch.tensor([-1])}, "must lie in 0..2"),

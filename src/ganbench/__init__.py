@@ -7,6 +7,7 @@ From Python: `load_runs`, `load_generator`, `load_judge`, and the pure metric fu
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 _HOMES = {
@@ -19,6 +20,8 @@ __all__ = ["load_generator", "load_judge", "load_runs"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("ganbench")
     if name not in _HOMES:
         raise AttributeError(f"module 'ganbench' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

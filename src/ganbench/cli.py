@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import gc
+import logging
 import os
 import sys
+import traceback
 from importlib import import_module
 from importlib.metadata import version
 
@@ -93,22 +95,21 @@ def complete(arguments: list[str]) -> int:
 def guarded(name: str, arguments: list[str], debug: bool) -> int:
     """Run a command and turn what goes wrong into one line and an exit code."""
     use_huge_pages()  # before a command imports torch
+    logging.raiseExceptions = debug  # else a log whose reader has gone prints a traceback for each line
     os.environ.pop("MPLBACKEND", None)  # a notebook's, which may not be installed here; figures go to files
     # Else Python looks once more for garbage among all that torch has, for more than a second.
     atexit.register(gc.freeze)
     try:
         return int(import_module(f"ganbench.commands.{name}").main(arguments))
-    except UserError as error:
-        if debug:
-            raise
-        return fail(str(error))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         raise  # the output's, for `main`
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
+        if isinstance(error, UserError):
+            return fail(str(error))
         return fail(f"{name}: {type(error).__name__}: {error} (--debug shows where)", code=1)
 
 

@@ -7,6 +7,7 @@ A dataset is one callable that returns `(train images, train labels, test images
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,6 +35,8 @@ IDX_FILES = {  # each with its number of dimensions
     "t10k-labels-idx1-ubyte": 1,
 }
 IDX_UINT8 = b"\0\0\x08"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,7 @@ def build_dataset(settings: dict[str, Any], root: str | Path | None = None) -> D
     _require_tensors(raw, settings["name"])
     dataset = Dataset(settings["name"], Split(raw[0], raw[1]), Split(raw[2], raw[3]), settings["num_classes"])
     _check(dataset, settings)  # before it is resized, which would make bytes of anything
+    _warn_of_absent_classes(dataset)
     size = settings["image_size"]
     train, test = (Split(resized(s.images, size), s.labels) for s in (dataset.train, dataset.test))
     return replace(dataset, train=train, test=test)
@@ -342,6 +346,16 @@ def _require_tensors(raw: Any, name: str) -> None:
         f"dataset.source of {name}: must return four tensors (images and labels of the train split, then "
         f"of the test split), returned {kinds}; torch.from_numpy makes tensors of arrays"
     )
+
+
+def _warn_of_absent_classes(dataset: Dataset) -> None:
+    counts = torch.bincount(dataset.train.labels, minlength=dataset.num_classes)
+    if absent := (counts == 0).nonzero().flatten().tolist():
+        log.warning(
+            "dataset.num_classes=%d: the train split has no image of class %s",
+            dataset.num_classes,
+            ", ".join(map(str, absent)),
+        )
 
 
 def _check(dataset: Dataset, settings: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def whole(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """The type of an error and all that it says, in one line of at most 200 letters."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
 

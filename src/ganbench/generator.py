@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ganbench.config import instantiate, is_own_model, require_trusted
 from ganbench.engine.checkpoint import load_latest
 from ganbench.engine.sampling import generate, latents
-from ganbench.errors import ConfigError, RunError, whole
+from ganbench.errors import ConfigError, RunError, one_line
 from ganbench.models.weightless import without_weights
 from ganbench.runs import (
     CHECKPOINT,
@@ -56,8 +56,11 @@ class TrainedGenerator:
         Raises:
             ValueError: no count or seed, or labels that this generator cannot be asked for.
         """
-        if count < 1 or not 0 <= seed < 2**63:
-            raise ValueError(f"count={count}, seed={seed}: must be 1 or more, and from 0 to 2**63 - 1")
+        whole = isinstance(count, int) and isinstance(seed, int)
+        if not whole or count < 1 or not 0 <= seed < 2**63:
+            raise ValueError(
+                f"count={count}, seed={seed}: must be integers, from 1 on and from 0 to 2**63 - 1"
+            )
         if labels is not None:
             self._require_labels(count, labels)
         elif self.conditional:
@@ -69,6 +72,8 @@ class TrainedGenerator:
     def _require_labels(self, count: int, labels: Tensor) -> None:
         if not self.conditional:
             raise ValueError("labels: this generator knows no classes; leave them out")
+        if not isinstance(labels, Tensor):
+            raise ValueError(f"labels: must be a torch tensor, got {type(labels).__name__}")
         if labels.shape != (count,) or labels.dtype != torch.int64:
             found = f"{labels.dtype} of shape {tuple(labels.shape)}"
             raise ValueError(f"labels: must be int64 of shape (count,) = ({count},), got {found}")
@@ -105,7 +110,7 @@ def load_generator(
         network.load_state_dict(state)
     except (RuntimeError, TypeError, ValueError, AttributeError, OverflowError, MemoryError) as error:
         raise RunError(
-            f"{record.path}: its weights do not fit model.generator of its config.yaml ({whole(error)}); "
+            f"{record.path}: its weights do not fit model.generator of its config.yaml ({one_line(error)}); "
             "one of them was changed"
         ) from error
     record.require_unchanged()  # equal shapes do not make it the network that was trained
@@ -247,7 +252,7 @@ def _way_to_one(record: RunRecord) -> str:
 def _from_checkpoint(record: RunRecord, weights: str) -> dict[str, Any]:
     if weights == "best":
         raise RunError(
-            f"{record.path}: has no best weights; they are kept where eval.every was set (use weights last)"
+            f"{record.path}: has no best weights; they are kept where eval.every was set; use the last"
         )
     state = load_latest(record.path, str(record.info.get("config_hash")))
     if state is None:
@@ -257,7 +262,7 @@ def _from_checkpoint(record: RunRecord, weights: str) -> dict[str, Any]:
     if part == "ema" and part not in state:
         raise RunError(
             f"{record.path}: has no average of its weights; one is kept where remedy.ema_decay was set "
-            "(use weights last)"
+            "(use the last)"
         )
     try:
         return {

@@ -90,6 +90,26 @@ def test_a_run_that_cannot_be_scored_does_not_stop_the_others(run_of, tmp_path, 
     assert runs.read_scores(bad) == []
 
 
+def test_plus_signs_are_as_for_hydra(run_of):
+    run = run_of("model=mlp")
+    assert main(["evaluate", str(run), *FAST, "+eval.seed=4", "++eval.num_samples=40"]) == 0
+    (record,) = runs.read_scores(run)
+    assert (record["protocol"]["seed"], record["protocol"]["num_generated"]) == (4, 40)
+
+
+def test_weights_of_another_extractor_are_not_ignored(run_of, capsys):
+    run = run_of("model=mlp")
+    assert main(["evaluate", str(run), *FAST, "eval.inception_weights=mine.pth"]) == 2
+    said = capsys.readouterr().err
+    assert "eval.inception_weights=mine.pth: has no effect with eval.extractor=judge; add" in said
+    assert runs.read_scores(run) == []
+
+
+def test_floors_have_no_weights(capsys):
+    assert main(["evaluate", "--floors", "digits", "--weights", "last"]) == 2
+    assert "--weights last: floors have no weights" in capsys.readouterr().err
+
+
 def test_nor_does_one_that_is_refused(run_of, tmp_path, capsys):
     """Its dataset has no judge: bad input, and the rest is scored all the same."""
     good, bad = run_of("model=mlp", "seed=0"), run_of("model=mlp", "seed=1")

@@ -165,8 +165,19 @@ def test_a_refused_job_does_not_stop_the_rest(capsys: pytest.CaptureFixture[str]
     output = capsys.readouterr()
     rows = table(output.out)
     assert [row[1] for row in rows] == ["refused", "completed"]
-    assert "loss.critic_norm=spectral" in " ".join(rows[0])
+    assert rows[0][0] == "loss=wgan_clip", "what all jobs were given is left out"
+    assert "loss.critic_norm=spectral" in " ".join(rows[0][2:])
     assert "Traceback" not in output.err and len(find_runs("out")) == 1
+
+
+def test_sweeps_may_be_given_as_parameters_of_the_sweeper(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("-m", '+hydra.sweeper.params.seed="3,4"') == 0
+    assert statuses() == {3: "completed", 4: "completed"}
+
+
+def test_an_interpolation_into_nothing_is_one_line_with_its_key(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("seed=${nowhere}") == 2
+    assert capsys.readouterr().err == "ganbench: seed: Interpolation key 'nowhere' not found\n"
 
 
 def test_a_job_that_breaks_before_its_run_does_not_stop_the_rest(
@@ -246,10 +257,12 @@ def test_code_that_ends_the_program_does_not_end_a_sweep(
 
 def test_keys_without_effect_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     idle = ("eval.every=1", "remedy.unroll_lr=0.1", "train.sample_labels=[1]", "precision=bfloat16_penalty")
-    assert train("eval.enabled=false", "loss.same_batch=true", *idle) == 0
+    more = ("loss.same_batch=true", "eval.inception_weights=mine.pth")
+    assert train("eval.enabled=false", *more, *idle) == 0
     said = capsys.readouterr().err
     for line in (
         "eval.every=1: has no effect, as eval.enabled=false",
+        "eval.inception_weights=mine.pth: has no effect, as eval.extractor=judge",
         "loss.same_batch=true: has no effect, as loss.n_critic=1",
         "remedy.unroll_lr=0.1: has no effect, as remedy.unroll=0",
         "train.sample_labels: has no effect, as model=mlp is unconditional",
@@ -340,7 +353,10 @@ def test_what_a_path_leads_to_is_left_alone(elsewhere: Path) -> None:
         (["train.sample_labels=1,2"], "or write the list train.sample_labels=[A,B] that it is"),
         (["loss=[bce,lsgan]"], "loss=[bce,lsgan]: must be one name; sweep over several by -m loss=A,B"),
         (["loss=null"], "give a group the name of one of its files"),
-        (["outputs/typo"], "'outputs/typo': neither KEY=VALUE nor, as it stands, a run directory"),
+        (
+            ["outputs/typo"],
+            "'outputs/typo': neither KEY=VALUE nor a run directory or config.yaml that is there",
+        ),
         (["hydra.launcher.n_jobs=2"], "It is a key of hydra/launcher=joblib"),
     ],
     ids=str,

@@ -204,6 +204,23 @@ def test_a_normalisation_that_a_model_does_not_take_is_told(
     assert f"loss.critic_norm={norm}: has no effect, as model.discriminator has {said};" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "model, conditional, said",
+    [
+        ("mlp", True, "model.conditional=true: model.generator makes the same images of classes 0 and 9"),
+        ("cgan", False, "model.conditional=false: model.generator makes other images of class 9 than of 0"),
+        ("mlp", False, None),
+        ("cgan", True, None),
+    ],
+)
+def test_a_generator_that_is_not_as_conditional_as_said_is_told(
+    model: str, conditional: bool, said: str | None, configure: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    check_recipe(configure(f"model={model}", f"model.conditional={conditional}"))
+    assert (said or "model.conditional") in caplog.text or not said
+    assert said or "model.conditional" not in caplog.text
+
+
 def test_batch_norm_of_ones_own_is_named_where_it_is(configure: Any) -> None:
     config = configure("loss=wgan_gp")
     config["model"]["discriminator"] = {"_target_": f"{__name__}.Normed"}

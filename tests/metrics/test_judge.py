@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ import torch
 from ganbench import data
 from ganbench.errors import UserError
 from ganbench.metrics import judge as judge_module
+from ganbench.metrics.evaluation import Evaluator
 from ganbench.metrics.judge import Judge, load_judge
+from ganbench.metrics.protocol import EvalSettings
 
 WEIGHTS = Path(judge_module.__file__).with_name("weights")
 DATASETS = ("mnist", "fashion_mnist", "digits")
@@ -50,9 +53,11 @@ def test_shapes_and_dtypes() -> None:
     assert features.dtype == logits.dtype == torch.float32
 
 
-def test_float_images_are_refused() -> None:
-    with pytest.raises(TypeError, match="uint8"):
+def test_other_than_tensors_of_bytes_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"a torch tensor of uint8 images in 0..255, got torch.float32"):
         Judge()(torch.zeros(2, 1, 28, 28))
+    with pytest.raises(TypeError, match=r"a torch tensor of uint8 images in 0..255, got ndarray"):
+        Judge()(torch.zeros(2, 1, 28, 28, dtype=torch.uint8).numpy())
 
 
 @pytest.mark.parametrize(
@@ -165,3 +170,12 @@ def test_accuracy_on_real_data(dataset: str, variant: str) -> None:
     assert found >= REQUIRED_ACCURACY[dataset]
     # Another processor may sum in another order and tip an image or two.
     assert found == pytest.approx(judge.card["test_accuracy"], abs=3e-4)
+
+
+@pytest.mark.parametrize("name, told", [("digits", False), ("mnist", True)])
+def test_a_judge_of_other_images_of_that_name_is_told(
+    name: str, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    Evaluator(replace(data.load_dataset("digits"), name=name), EvalSettings())
+    said = f"eval.extractor=judge: was trained on other images called {name} than these"
+    assert (said in caplog.text) == told

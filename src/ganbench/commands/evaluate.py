@@ -49,10 +49,13 @@ def main(argv: list[str]) -> int:
         UserError: bad usage, or floors that cannot be made.
     """
     arguments = parser().parse_intermixed_args(argv)
-    overrides = [text for text in arguments.runs if text.startswith(KEYS) and "=" in text]
-    folders = [text for text in arguments.runs if text not in overrides]
+    given = [text.lstrip("+") if "=" in text else text for text in arguments.runs]  # + as for Hydra
+    overrides = [text for text in given if text.startswith(KEYS) and "=" in text]
+    folders = [text for text in given if text not in overrides]
     if not folders and not arguments.floors:
         raise UserError("evaluate: name a run, or a dataset with --floors; see `ganbench evaluate --help`")
+    if not folders and arguments.weights != "all":
+        raise UserError(f"--weights {arguments.weights}: floors have no weights; leave it out, or name a run")
     changes = dict(map(_parse, overrides))
     # All that can be refused is, before the first image is made.
     floors = {name: _floors_config(name, changes) for name in arguments.floors}
@@ -73,6 +76,8 @@ def _attempt(scorer: _Scorer, path: Path) -> int:
         scorer(path)
     except SystemExit as error:
         return fail(f"{path}: {exited(error)}", 1)
+    except BrokenPipeError:
+        raise  # that of the output, not the run's
     except (UserError, OSError, RuntimeError) as error:
         said = told(error) if isinstance(error, RuntimeError) else str(error)
         reason = said if str(path) in said else f"{path}: {said}"
@@ -140,7 +145,13 @@ class _Scorer:
         from ganbench.config import validate, validate_stored
 
         validate_stored(record.config, record.path / "config.yaml", self.trust)
-        return validate(_changed({**record.config, "device": "auto"}, self.changes))
+        config = validate(_changed({**record.config, "device": "auto"}, self.changes))
+        if self.changes.get("eval.inception_weights") and config["eval"]["extractor"] != "inception":
+            raise ConfigError(
+                f"eval.inception_weights={self.changes['eval.inception_weights']}: has no effect with "
+                f"eval.extractor={config['eval']['extractor']}; add eval.extractor=inception, or leave it out"
+            )
+        return config
 
     def _which(self, record: RunRecord) -> list[str]:
         from ganbench.runs import GENERATOR

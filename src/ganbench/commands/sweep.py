@@ -40,7 +40,8 @@ def print_table() -> tuple[int, int]:
     """Print a line for each job of the sweep that has ended; how many there are, and failed."""
     found = _records(Path(os.environ[SWEEP]))
     jobs = [json.loads(path.read_text(encoding="utf-8")) for path in found]
-    rows = [_summary(job) for job in jobs]
+    shared = set.intersection(*(set(job["overrides"]) for job in jobs)) if jobs else set()
+    rows = [_summary(job, shared) for job in jobs]
     print(_format_table(["run", "status", "seconds", "d_loss", "g_loss", "reason"], rows))
     failed = sum(row[1] not in (runs.COMPLETED, runs.RUNNING) for row in rows)
     # Jobs that differ in nothing a run is named by, train.stop_on say, are one.
@@ -62,9 +63,13 @@ def _records(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(numbers[path]))
 
 
-def _summary(job: dict[str, Any]) -> list[str]:
-    """A row of the sweep's table, its figures from the run directory."""
-    name = job.get("run") or " ".join(job["overrides"])
+def _summary(job: dict[str, Any], shared: set[str]) -> list[str]:
+    """A row of the sweep's table, its figures from the run directory.
+
+    A job that was refused has none: it is called by its overrides, but for those that all jobs have.
+    """
+    own = [text for text in job["overrides"] if text not in shared] or job["overrides"]
+    name = job["run"] if "run" in job and job["status"] != REFUSED else " ".join(own)
     status, reason, cells = job["status"], job["reason"] or "", ["", "", ""]
     if "path" in job:
         try:

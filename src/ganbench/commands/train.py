@@ -170,7 +170,9 @@ def _job(composed: DictConfig) -> None:
 
     settings = HydraConfig.get()
     sweeping = settings.mode == RunMode.MULTIRUN
-    overrides = list(settings.overrides.task)
+    # As they were given: one that refers to a key that is not there is told by that key, by `finalise`.
+    overrides = OmegaConf.to_container(settings.overrides.task, resolve=False)
+    assert isinstance(overrides, list)
     result: dict[str, Any] = {"overrides": overrides}
     stopped: Interrupted | None = None
     place: Path | None = None

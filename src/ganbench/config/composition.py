@@ -137,7 +137,9 @@ def _train_keys(group: str, name: str) -> set[str]:
 def _check_before_resolving(composed: DictConfig) -> None:
     """Refuse what would otherwise end in an interpolation error that names another key."""
     for group in GROUPS:
-        if group in composed and not isinstance(composed[group], DictConfig):
+        if group not in composed:
+            raise ConfigError(f"{group}: cannot be left out; change keys of it by {group}.KEY=VALUE")
+        if not isinstance(composed[group], DictConfig):
             keys = ", ".join(field.name for field in fields(GROUPS[group]))
             raise ConfigError(
                 f"{group}={shown(composed[group])}: must be a group of keys; give them as "

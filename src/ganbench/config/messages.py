@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from itertools import chain
 
 from hydra.errors import OverrideParseException
@@ -24,10 +25,10 @@ def hydra_message(error: Exception, sweeping: bool = False) -> str:
     """
     if isinstance(error, OverrideParseException):
         key, equals, value = str(error.override).partition("=")
+        if not equals and os.path.exists(key):
+            return f"{key}: a run directory or config.yaml takes no option of Hydra's beside it; leave it out"
         if not equals:
-            return (
-                f"{error.override!r}: neither KEY=VALUE nor, as it stands, a run directory or a config.yaml"
-            )
+            return f"{error.override!r}: neither KEY=VALUE nor a run directory or config.yaml that is there"
         written = f"""'{key}="{value}"'"""
         return (
             f"{error.override!r}: cannot be read as KEY=VALUE; a value with other letters than Hydra "
@@ -73,6 +74,8 @@ def _way_out(message: str, hints: list[str]) -> str:
     wanted = message.split("'")[1] if "'" in message else ""
     if wanted.removeprefix("hydra.launcher.") in JOBLIB:
         return " It is a key of hydra/launcher=joblib, which runs several jobs at once; add that"
+    if wanted.startswith("hydra.sweeper.params"):
+        return "; sweep over a key by -m KEY=A,B"
     of_losses = _loss_keys()
     if owners := [name for name, keys in of_losses.items() if wanted in keys]:
         # A key of the optimiser may fit another optimiser, too; one of the loss fits no other loss.

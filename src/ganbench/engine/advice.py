@@ -35,6 +35,8 @@ def _without_effect(config: Config) -> dict[str, str]:
         found["train.sample_labels"] = f"model={model['name']} is unconditional"
     if eval_["every"] is not None and not eval_["enabled"]:
         found[f"eval.every={eval_['every']}"] = "eval.enabled=false"
+    if eval_["inception_weights"] is not None and eval_["extractor"] != "inception":
+        found[f"eval.inception_weights={eval_['inception_weights']}"] = f"eval.extractor={eval_['extractor']}"
     if config["loss"]["same_batch"] and config["loss"]["n_critic"] == 1:
         found["loss.same_batch=true"] = "loss.n_critic=1"
     if remedy["unroll_lr"] != RemedyConfig().unroll_lr and not remedy["unroll"]:

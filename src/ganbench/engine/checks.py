@@ -182,6 +182,7 @@ def check_networks(config: Config, loss: Loss) -> set[str]:
                 f"{images[1:]}, the dataset's are {image_shape[1:]}; use "
                 + (f"dataset.image_size={images[-1]}, or another model" if resized else "another model")
             )
+        _warn_of_labels(networks["generator"], z, config)
         shown = torch.randn(2, *shown_shape(config))
         tap = Tap(networks["discriminator"])
         logits = _try(networks, "discriminator", shown, labels)
@@ -193,6 +194,30 @@ def check_networks(config: Config, loss: Loss) -> set[str]:
         _check_penalty(loss, networks["discriminator"], config)
     _check_state(networks["generator"])
     return norms_of(networks["discriminator"])
+
+
+def _warn_of_labels(generator: nn.Module, z: Tensor, config: Config) -> None:
+    """Tell where a generator does not do with labels what ``model.conditional`` says."""
+    conditional, last = config["model"]["conditional"], config["dataset"]["num_classes"] - 1
+    if not last:
+        return
+    made = []
+    for label in (0, last):
+        torch.default_generator.manual_seed(0)  # for noise of its own
+        with torch.no_grad():
+            made.append(generator(z, torch.full((2,), label)))
+    if conditional and torch.equal(*made):
+        log.warning(
+            "model.conditional=true: model.generator makes the same images of classes 0 and %d; scores and "
+            "samples by class say nothing unless it learns to tell them apart",
+            last,
+        )
+    elif not conditional and not torch.equal(*made):
+        log.warning(
+            "model.conditional=false: model.generator makes other images of class %d than of 0, and is "
+            "scored and sampled by class 0 alone; set model.conditional=true",
+            last,
+        )
 
 
 def _built(node: Config, part: str) -> nn.Module:

@@ -32,7 +32,7 @@ from ganbench.engine.remedies import generator_objective
 from ganbench.engine.sampling import generate, latents
 from ganbench.engine.signals import StopSignals
 from ganbench.engine.step import Step
-from ganbench.errors import RunError, whole
+from ganbench.errors import RunError, one_line
 from ganbench.hardware import forget_peak_memory, peak_memory
 from ganbench.runs import HISTORY_COLUMNS, METRICS, RunDirectory
 
@@ -279,7 +279,7 @@ class Training:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
             raise RunError(
-                f"the checkpoint does not fit the run ({whole(error)}); force=true trains it anew"
+                f"the checkpoint does not fit the run ({one_line(error)}); force=true trains it anew"
             ) from error
 
     def _load(self, state: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,9 +17,11 @@ from ganbench.engine.sampling import Samples, generate, latents
 from ganbench.metrics.cache import Cache
 from ganbench.metrics.features import Extractor, load_extractor, require_channels
 from ganbench.metrics.labels import labels_to_ask, reference_counts
-from ganbench.metrics.protocol import EvalSettings
+from ganbench.metrics.protocol import JUDGE_SIZE, EvalSettings
 from ganbench.metrics.reference import Reference
 from ganbench.metrics.scoring import Scores, score_images, unusable
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,23 @@ class Evaluator:
         self.extractor = extractor or load_extractor(
             settings.extractor, dataset.name, self.device, settings.inception_weights
         )
+        self._warn_of_foreign_judge()
         require_channels(settings.extractor, self.extractor.channels, dataset.train.images.shape[1])
         self.cache = cache or Cache()
+
+    def _warn_of_foreign_judge(self) -> None:
+        """Tell where a judge was trained on other images than these that have their name."""
+        trained_on = getattr(self.extractor, "dataset_sha256", None)
+        size = self.dataset.train.images.shape[-1]
+        if size == JUDGE_SIZE and trained_on not in (None, self.dataset.sha256):
+            log.warning(
+                "eval.extractor=%s: was trained on other images called %s than these (sha256 %s, these %s) "
+                "and may see nothing in them; give a dataset of your own a name of its own",
+                self.settings.extractor,
+                self.dataset.name,
+                trained_on[:8],
+                self.dataset.sha256[:8],
+            )
 
     @cached_property
     def cheap(self) -> EvalSettings:

@@ -53,6 +53,7 @@ class JudgeExtractor:
     """The dataset's own classifier: 64 features, one logit a class.
 
     Images of another size than 28×28 are resized with antialiasing first, real and generated alike.
+    `dataset_sha256` is that of the dataset it was trained on, None where its card does not say.
     """
 
     def __init__(self, dataset: str, variant: str = "judge", device: str | torch.device = "cpu") -> None:
@@ -66,6 +67,7 @@ class JudgeExtractor:
         self.sha256 = judge.sha256
         self.num_classes: int | None = judge.head.out_features
         self.channels: tuple[int, ...] = (judge.in_channels,)
+        self.dataset_sha256: str | None = judge.card.get("dataset_sha256")
         self._network = judge.to(self.device)
 
     def __call__(self, images: Tensor, batch_size: int) -> Features:

@@ -64,11 +64,12 @@ class Judge(nn.Module):
         """Features float32 N×64 and class logits float32 N×`num_classes` of uint8 images N×C×28×28.
 
         Raises:
-            TypeError: images that are not uint8; quantise them first with `ganbench.data.to_uint8`.
+            TypeError: no tensor of uint8; quantise images first with `ganbench.data.to_uint8`.
             ValueError: no images, or of another shape.
         """
-        if images.dtype != torch.uint8:
-            raise TypeError(f"the judge takes uint8 images in 0..255, got {images.dtype}")
+        if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+            given = images.dtype if isinstance(images, Tensor) else type(images).__name__
+            raise TypeError(f"the judge takes a torch tensor of uint8 images in 0..255, got {given}")
         shape = (self.in_channels, JUDGE_SIZE, JUDGE_SIZE)
         if images.ndim != 4 or not len(images) or images.shape[1:] != shape:
             wanted = f"N×{'×'.join(map(str, shape))} with N at least 1"
