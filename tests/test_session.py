@@ -187,6 +187,24 @@ def test_a_completed_run_is_skipped_and_says_so(
     assert {name: (first.path / name).stat().st_mtime_ns for name in contents(first.path)} == before
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("config.yaml", "seed: 7\n", "; but config.yaml is not the one this run was trained by"),
+        ("scores.json", "[", "; but scores.json: damaged"),
+        ("scores.json", None, "; but it has no scores any more (`ganbench evaluate "),
+    ],
+)
+def test_what_other_commands_will_not_take_is_told_where_it_is_skipped(
+    file: str, content: str | None, said: str, configure: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = configure("loss=bce", "eval.enabled=true")
+    path = train_run(config).path / file
+    path.unlink() if content is None else path.write_text(content)
+    assert train_run(config).skipped
+    assert f"complete, skipped (force=true trains it anew){said}" in caplog.text
+
+
 def test_force_trains_anew(configure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config = configure("loss=bce", "train.sample_every=2")
     path = train_run(config).path

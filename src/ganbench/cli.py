@@ -42,20 +42,23 @@ examples:
 def main(argv: list[str] | None = None) -> int:
     """Run one sub-command; its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if getattr(sys.stdout, "errors", "") == "strict" and hasattr(sys.stdout, "reconfigure"):
+    strict = getattr(sys.stdout, "errors", "") in ("strict", "surrogateescape")
+    if strict and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a letter that the terminal lacks is no reason to end
     debug = "--debug" in arguments
+    code = 0
     try:
         try:
-            return dispatch([argument for argument in arguments if argument != "--debug"], debug)
+            code = dispatch([argument for argument in arguments if argument != "--debug"], debug)
         finally:
             print(end="", flush=True)  # at exit a failure to write could only be told by a traceback
+        return code
     except BrokenPipeError:  # the reader of a pipe (`| head`) has gone
         code = 1
     except OSError as error:
         if debug:
             raise
-        code = fail(f"standard output: {error.strerror}", code=1)
+        code = code or fail(f"standard output: {error.strerror}", code=1)  # else the command has told it
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left to be written
     return code
 

@@ -64,8 +64,22 @@ def tell_skipped(record: RunRecord, config: Config, experiment: str | None, code
         also += f"; it has the scores of {weights}={scored_by or 'null'}"
     if changed := changed_code(record.info, code):
         also += f"; but it was trained by other code of {changed}"
-    level = logging.WARNING if changed else logging.INFO
+    if flaw := _flaw(record):
+        also += f"; but {flaw}"
+    level = logging.WARNING if changed or flaw else logging.INFO
     log.log(level, "%s: complete, skipped (force=true trains it anew)%s", record.path, also)
+
+
+def _flaw(record: RunRecord) -> str:
+    """Why other commands will not take a completed run as it is; empty where they will."""
+    try:
+        record.require_unchanged()
+        scored = record.scores
+    except RunError as error:
+        return str(error).removeprefix(f"{record.path}").lstrip(":/ ")
+    if not scored and lookup(record.config, "eval.enabled"):
+        return f"it has no scores any more (`ganbench evaluate {record.path}` makes new ones)"
+    return ""
 
 
 def require_same_images(path: Path, dataset: Dataset) -> None:

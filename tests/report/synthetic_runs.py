@@ -173,10 +173,10 @@ def completed(
 
 
 def failed(
-    root: Path, status: str, reason: str, model: str = "mlp", loss: str = "bce", seed: int = 9
+    root: Path, status: str, reason: str, model: str = "mlp", loss: str = "bce", seed: int = 9, **changes: Any
 ) -> Path:
     """A run that did not complete and has no scores."""
-    settings = config(model, loss, seed)
+    settings = config(model, loss, seed, **changes)
     run_info = info(settings, status=status, reason=reason, steps_done=120, finished_at=None)
     return write(place(root, settings), settings, run_info)
 

@@ -224,3 +224,17 @@ def test_many_runs_are_quick_and_load_nothing_heavy(root: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.strip() == "[]"
     assert seconds < 3
+
+
+def test_csv_tells_on_stderr_what_it_lacks(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    synthetic.completed(root)
+    damaged = synthetic.completed(root, seed=1)
+    (damaged / "scores.json").write_text("[")
+    assert ganbench(root, "--format", "csv", "--test", "--out", root.parent / "report") == 0
+    said = capsys.readouterr().err
+    assert f"1 skipped: {damaged}: scores.json: damaged" in said
+    assert "CSV has no verdicts" in said
+    (line,) = [
+        line for line in (root.parent / "report/runs.csv").read_text().splitlines() if ",skipped," in line
+    ]
+    assert str(damaged) in line and "scores.json: damaged" in line

@@ -219,6 +219,8 @@ def test_unknown_column_is_refused_with_a_suggestion(root: Path) -> None:
         (["loss.optimizer.lr=2e-4"], {"bce", "hinge", "lsgan"}),
         (["compile=False", "loss=bce"], {"bce"}),
         (["loss.optimizer.betas=[0.5, 0.999]", "loss=bce"], {"bce"}),
+        (["loss.optimizer.betas=[0.50,0.9990]", "loss= lsgan, bce"], {"bce", "lsgan"}),
+        (["loss.d_loss_weight=1", "remedy.ema_decay=null", "loss=bce"], {"bce"}),  # later than these runs
     ],
 )
 def test_where(root: Path, where: list[str], labels: set[str]) -> None:
@@ -235,6 +237,8 @@ def test_where_selects_seeds(root: Path) -> None:
     ("where", "message"),
     [
         ("loss=gan", r"--where loss=gan: matches none of 12 runs; loss is bce, hinge, lsgan"),
+        ("loss=bce,lsgen,gan", r"no run has loss=lsgen; there is bce, hinge, lsgan"),
+        ("loss.optimizer.betas=[0.5,0.99]", r"matches none of 12 runs; .* is \[0.5, 0.999\]"),
         ("loss", "must be key=value"),
         ("los=bce", r"no run has the key los; did you mean loss"),
         ("train.batchsize=3", r"did you mean train\.batch_size"),
@@ -1043,6 +1047,30 @@ def test_a_baseline_may_be_called_by_what_is_enough(root: Path) -> None:
     assert len(row.short) < len(row.label)
     (table,) = compared(root, baseline=row.short).tables
     assert [verdict.second for verdict in table.verdicts] == [row.label]
+
+
+def test_why_there_is_no_verdict_is_said(root: Path) -> None:
+    """A baseline without a score, one of another table, a single recipe."""
+    six_seeds(root)
+    synthetic.failed(root, "diverged", "d_loss is nan", loss="wgan_clip")
+    synthetic.completed(root, dataset="digits")
+    mnist, digits = compared(root, baseline="wgan_clip").tables
+    assert mnist.verdict_notes == ["no verdicts: the baseline wgan_clip has no FID (1 diverged)"]
+    assert digits.verdict_notes == ["no verdicts: the baseline wgan_clip is not in this table"]
+    assert "the baseline wgan_clip has no FID" in to_text(blocks(compared(root, baseline="wgan_clip")))
+    mnist, digits = compared(root, unpaired=True).tables
+    assert mnist.verdicts and digits.verdict_notes == [
+        "no verdicts: 1 of 1 recipes has FID, and it takes two"
+    ]
+
+
+def test_runs_without_scores_stand_in_no_table_of_another_image_size(root: Path) -> None:
+    synthetic.completed(root)
+    synthetic.failed(root, "diverged", "d_loss is nan", loss="hinge")
+    synthetic.failed(root, "diverged", "d_loss is nan", loss="lsgan", dataset__image_size=64)
+    scored, unscored = compared(root).tables
+    assert {row.label for row in scored.rows} == {"bce", "hinge"}
+    assert [row.runs[0].names["loss"] for row in unscored.rows] == ["lsgan"]
 
 
 def test_an_ambiguous_baseline_is_refused(root: Path) -> None:

@@ -69,7 +69,21 @@ def test_data_frame(filled: Path) -> None:
     frame = ganbench.load_runs([filled])
     assert isinstance(frame, pandas.DataFrame)
     assert frame.loc[frame.weights == "last", "fid"].isna().tolist() == [False, True]
-    assert list(frame.columns[:5]) == ["path", "dataset", "model", "loss", "seed"]
+    assert list(frame.columns[:5]) == ["path", "dataset", "model", "loss", "experiment"]
+
+
+def test_what_is_skipped_is_warned_of(filled: Path) -> None:
+    damaged = synthetic.completed(filled, seed=5)
+    (damaged / "scores.json").write_text("[")
+    with pytest.warns(UserWarning, match=rf"1 skipped: {damaged}: scores.json: damaged"):
+        rows = ganbench.load_runs(filled, as_frame=False)
+    assert 5 not in {row["seed"] for row in rows}
+
+
+@pytest.mark.parametrize("root", [None, 5, []])
+def test_no_folder_is_refused(root: Any) -> None:
+    with pytest.raises(UserError, match="must be a folder, or a list of some"):
+        ganbench.load_runs(root)
 
 
 def test_without_pandas(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,14 +22,20 @@ def test_absent_things(tmp_path: Path, run: Path) -> None:
 
 
 def test_find_runs(tmp_path: Path) -> None:
-    for name in ("b/s1/run.json", "a/s0/run.json", "a/s0/inner/run.json", "c/other.json"):
+    for name in (
+        "b/s1/run.json",
+        "a/s0/run.json",
+        "a/s0/inner/run.json",
+        "a/s0/plots/run.json",
+        "c/other.json",
+    ):
         atomic_write_text(tmp_path / name, "{}")
     for name in (".sweeps/x/run.json", "d/half/config.yaml", "d/half/train.log", "e/config.yaml"):
         atomic_write_text(tmp_path / name, "")
     (tmp_path / "link").symlink_to(tmp_path / "a")
     found = [str(path.relative_to(tmp_path)) for path in find_runs(tmp_path)]
-    assert found == ["a/s0", "b/s1", "d/half"]
-    assert find_runs(tmp_path / "a" / "s0") == [tmp_path / "a" / "s0"]
+    assert found == ["a/s0", "a/s0/inner", "b/s1", "d/half"]
+    assert find_runs(tmp_path / "b" / "s1") == [tmp_path / "b" / "s1"]
     assert find_runs(tmp_path / "absent") == []
 
 

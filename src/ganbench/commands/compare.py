@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from ganbench.commands import Parser
 from ganbench.errors import UserError
+
+if TYPE_CHECKING:
+    from ganbench.report.comparison import Report
 
 FORMATS = ("table", "markdown", "csv", "latex", "json", "html")
 
@@ -38,8 +42,20 @@ def main(argv: list[str]) -> int:
     if out:
         written = write_bundle(report, out)
         print(f"wrote {len(written)} files to {out}, first {written[0]}", file=sys.stderr)
+    if form == "csv":
+        _tell_what_csv_lacks(report)
     print(render(report, form), end="")
     return 0
+
+
+def _tell_what_csv_lacks(report: Report) -> None:
+    """Say on stderr what the other formats say below their tables."""
+    from ganbench.report.tidy import told_skipped
+
+    if report.left_out:
+        print(f"ganbench: {told_skipped(report.left_out)}", file=sys.stderr)
+    if report.options.tests:
+        print("ganbench: CSV has no verdicts; --format json has, and --out writes both", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="ROW",
         help="test against this row only: its label, or key=value (implies --test)",
     )
-    add("--unpaired", action="store_true", help="do not pair the runs by seed in --test")
+    add("--unpaired", action="store_true", help="do not pair the runs by seed (implies --test)")
     add("--published", action="store_true", help="add figures from the literature, apart and never ranked")
     add("--format", choices=FORMATS, default="table", help="what to print (default: table)")
     add("--out", metavar="DIR", help="write every format and the figures there")

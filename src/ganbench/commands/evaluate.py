@@ -124,9 +124,15 @@ class _Scorer:
         self._evaluators: dict[str, Evaluator] = {}
 
     def __call__(self, path: Path) -> None:
-        from ganbench.runs import RunDirectory, read_run, read_scores
+        from ganbench.runs import NewerSchemaError, RunDirectory, read_run, read_scores
 
         record = read_run(path)
+        try:
+            _ = record.scores  # to which those to be made are added
+        except NewerSchemaError:
+            raise
+        except RunError as error:
+            raise RunError(f"{error}; move it away, and the run is scored anew") from error
         config = self._config(record)
         record.require_unchanged()  # what it says now is not what made the images
         run = RunDirectory(path).open()

@@ -47,7 +47,8 @@ class Skipped:
 
 @dataclass(eq=False)
 class Run:
-    """One run directory. `config` is flat with dotted keys; `records` are the usable score records.
+    """One run directory. `config` is flat with dotted keys, later ones at their default where it has none;
+    `records` are the usable score records.
 
     `damage` is what was found damaged in a file that is read only when asked for.
     """
@@ -206,7 +207,10 @@ def _nothing(folders: list[Path], skipped: list[Skipped]) -> UserError:
         return UserError(
             f"no usable run below {where}: {len(skipped):,} skipped, the first {first.path}: {first.reason}"
         )
-    return UserError(f"no runs found below {where}; train some with `ganbench train`, or name their folder")
+    return UserError(
+        f"no runs found below {where} (links are not followed); train some with `ganbench train`, or name "
+        "their folder"
+    )
 
 
 def _read(path: Path) -> tuple[Run, list[str]]:
@@ -223,6 +227,7 @@ def _read(path: Path) -> tuple[Run, list[str]]:
         raise RunError(f"seed: must be an integer, is {clean(repr(seed))}")
     records, notes = _usable(source.scores)
     reason = clean(source.reason or "")
+    flat |= {key: default for key, default in LATER.items() if key not in flat}
     return Run(path, flat, source.info, records, seed, source.status, reason, source), notes
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 from ganbench.errors import UserError
+from ganbench.metrics.protocol import JUDGE_SIZE
 from ganbench.report.aggregate import build_table, group, sort_rows
 from ganbench.report.collect import Collection, Run, Skipped, collect
 from ganbench.report.columns import COLUMNS, Column, find_column, unknown_column
 from ganbench.report.floors import attach_floors
 from ganbench.report.judging import add_verdicts
-from ganbench.report.protocol import Budget, Pick, Protocol, at_budget, first_score, order, reported
+from ganbench.report.protocol import SIZE, Budget, Pick, Protocol, at_budget, first_score, order, reported
 from ganbench.report.published import Source, load_published
 from ganbench.report.remarks import remark_other_judge, remark_protocols
 from ganbench.report.table import Stat, Table
@@ -39,6 +40,11 @@ class Options:
     baseline: str | None = None
     unpaired: bool = False
     published: bool = False
+
+    @property
+    def tests(self) -> bool:
+        """Whether verdicts are asked for."""
+        return self.test or self.unpaired or self.baseline is not None
 
 
 @dataclass
@@ -94,7 +100,7 @@ def compare(options: Options) -> Report:
         remark_other_judge(table, everything)
     remark_protocols(shown)
     attach_floors(shown, _floor_folders(collection, runs))
-    if options.test or options.baseline:
+    if options.tests:
         add_verdicts(report.tables, options.by, options.baseline, options.unpaired)
     if options.published:
         report.published = load_published()
@@ -139,12 +145,18 @@ def _tables(options: Options, picks: Picks, column: Column | None) -> list[Table
             runs
             for runs in groups
             if any(protocol in picks[run] for run in runs)
-            or (runs[0].names["dataset"] == protocol.dataset and not any(picks[run] for run in runs))
+            or (_could_have(protocol, runs[0]) and not any(picks[run] for run in runs))
         ]
         tables.append(
             build_table(protocol, members, picks, options.stat, options.weights, options.at, column)
         )
     return tables
+
+
+def _could_have(protocol: Protocol, run: Run) -> bool:
+    """Whether a run without scores would have had them by such a protocol: its dataset and image size."""
+    size = run.lookup("dataset.image_size") or str(JUDGE_SIZE)
+    return run.names["dataset"] == protocol.dataset and size == protocol.get(SIZE, str(JUDGE_SIZE))
 
 
 def _shown(options: Options, tables: list[Table]) -> tuple[list[Table], list[Table]]:

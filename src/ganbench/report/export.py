@@ -28,7 +28,7 @@ def tables_csv(report: Report) -> str:
 
 
 def runs_csv(report: Report) -> str:
-    """One line a run and table: the raw values behind every number, and the runs not counted.
+    """One line a run and table: the raw values behind every number, the runs not counted and those skipped.
 
     ``counted`` is 1 where the run is one of its row's n seeds.
     """
@@ -39,6 +39,11 @@ def runs_csv(report: Report) -> str:
             for run in row.runs:
                 place = {"table": index, "recipe": row.label, "counted": int(run in used)}
                 rows.append({**place, **tidy_row(run, used.get(run))})
+    for skipped in report.left_out:
+        if not skipped.in_part:  # else its run has a line
+            rows.append(
+                {"counted": 0, "path": str(skipped.path), "status": "skipped", "reason": skipped.reason}
+            )
     return to_csv(rows)
 
 
@@ -51,6 +56,11 @@ def to_json(report: Report) -> str:
             "by": report.options.by,
             "stat": report.options.stat,
             "weights": report.options.weights,
+            "extractor": report.options.extractor,
+            "split": report.options.split,
+            "test": report.options.tests,
+            "baseline": report.options.baseline,
+            "unpaired": report.options.unpaired,
             "at": str(report.options.at) if report.options.at else None,
         },
         "tables": [_table(table) for table in report.tables],

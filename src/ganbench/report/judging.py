@@ -50,6 +50,9 @@ def add_verdicts(
         if baseline:
             chosen = against.label if against else ""
             pairs = [(name, chosen) for name in values if name != chosen and chosen in values]
+        if not pairs and asked and table.protocol:
+            table.verdict_notes = [f"no verdicts: {_why_no_pairs(table, column, baseline, against, values)}"]
+            continue
         if len(pairs) > MAX_PAIRS and not asked:
             table.verdict_notes = [
                 f"{len(pairs):,} pairs were not tested; choose a --baseline or use --where"
@@ -61,6 +64,18 @@ def add_verdicts(
             for verdict in judge_pairs(pairs, values, column.better == "lower", not unpaired)
         ]
         table.verdict_notes = _out_of_reach(table, baseline)
+
+
+def _why_no_pairs(
+    table: Table, column: Column, baseline: str | None, against: Row | None, values: Mapping[str, object]
+) -> str:
+    """Why there is nothing to compare in a table."""
+    if baseline and against is None:
+        return f"the baseline {clean(baseline)} is not in this table"
+    if against is not None and against.label not in values:
+        trouble = f" ({against.trouble})" if against.trouble else ""
+        return f"the baseline {against.label} has no {column.heading}{trouble}"
+    return f"{len(values)} of {len(table.rows)} recipes has {column.heading}, and it takes two"
 
 
 def _column(by: str, asked: bool) -> Column:

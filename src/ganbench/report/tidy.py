@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from ganbench.errors import UserError
-from ganbench.report.collect import DATA, Run, collect, flatten
+from ganbench.report.collect import DATA, Run, Skipped, collect, flatten
 from ganbench.report.columns import COLUMNS, finite
 from ganbench.report.protocol import Pick, reported, training_picks
-from ganbench.report.text import clean, csv_cell
+from ganbench.report.text import clean, csv_cell, listed
 
 TidyRow = dict[str, Any]
 
@@ -22,10 +23,11 @@ def load_runs(
 ) -> Any:
     """The runs below `root` as a tidy table: one row for each run, weights and protocol.
 
-    Columns: ``path dataset model loss seed status reason diagnosis``, steps, images and seconds, what the run
-    was made by (``dataset_sha256 ganbench torch commit dirty``), one for each metric, ``protocol.*`` and
-    ``config.*``; docs/comparing.md lists them. With ``scores="training"`` the rows are the scores taken
-    during training instead, one for each step. A run without such a score has one row without metrics.
+    Columns: ``path dataset model loss experiment seed status reason diagnosis``, steps, images and seconds,
+    what the run was made by (``dataset_sha256 ganbench torch commit dirty``), one for each metric,
+    ``protocol.*`` and ``config.*``; docs/comparing.md lists them. With ``scores="training"`` the rows are the
+    scores taken during training instead, one for each step. A run without such a score has one row without
+    metrics; what cannot be used has none, and a warning names it.
     A value that is absent or not a number is None (NaN in a DataFrame), never 0. Select one protocol
     before comparing, e.g. ``runs[(runs.weights == "last") & (runs.extractor == "judge")]``.
 
@@ -35,9 +37,15 @@ def load_runs(
         as_frame: a pandas DataFrame (True), a list of dicts (False), or whichever pandas allows (None).
 
     Raises:
-        UserError: no usable run there, or a DataFrame asked for without pandas.
+        UserError: no folder, no usable run there, or a DataFrame asked for without pandas.
     """
-    collection = collect([root] if isinstance(root, (str, Path)) else root)
+    several = list(root) if isinstance(root, Iterable) and not isinstance(root, str) else []
+    roots = [root] if isinstance(root, (str, Path)) else several
+    if not roots:
+        raise UserError(f"root={root!r}: must be a folder, or a list of some")
+    collection = collect(roots)
+    if collection.skipped:
+        warnings.warn(told_skipped(collection.skipped), stacklevel=2)
     rows = [row for run in collection.runs for row in run_rows(run, scores)]
     if as_frame is False:
         return rows
@@ -48,6 +56,11 @@ def load_runs(
             raise UserError("load_runs(as_frame=True): needs pandas; install it, or use False") from error
         return rows
     return pandas.DataFrame(rows, columns=header(rows))
+
+
+def told_skipped(skipped: Sequence[Skipped]) -> str:
+    """One line that names what could not be used."""
+    return f"{len(skipped):,} skipped: {listed((f'{s.path}: {s.reason}' for s in skipped), 4)}"
 
 
 def run_rows(run: Run, scores: str = "reported") -> list[TidyRow]:
@@ -71,6 +84,7 @@ def tidy_row(run: Run, pick: Pick | None) -> TidyRow:
     row: TidyRow = {
         "path": str(run.path),
         **run.names,
+        "experiment": run.experiment,
         "seed": run.seed,
         "status": run.status,
         "reason": run.reason,

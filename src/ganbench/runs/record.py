@@ -11,7 +11,7 @@ from typing import Any
 from ganbench.errors import RunError
 from ganbench.identity import identity
 from ganbench.runs.history import read_history
-from ganbench.runs.layout import INTERRUPTED, RUNNING, STATUSES
+from ganbench.runs.layout import INTERRUPTED, OWN_FOLDERS, RUNNING, STATUSES
 from ganbench.runs.lock import holder
 from ganbench.runs.reading import check_schema, exists, load_json, load_yaml
 
@@ -95,7 +95,8 @@ def find_runs(root: str | Path) -> list[Path]:
         names[:] = sorted(name for name in names if not name.startswith("."))
         if "run.json" in files or {"config.yaml", "train.log"} <= set(files):
             found.append(Path(folder))
-            names.clear()
+            # Others may have been put below it by their output_root.
+            names[:] = [name for name in names if name not in OWN_FOLDERS]
     return sorted(found)
 
 
