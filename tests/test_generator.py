@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors
 import safetensors.torch
@@ -88,6 +89,7 @@ class Shade(nn.Module):
 def test_classes_are_asked_for_in_turn_or_by_labels() -> None:
     trained = TrainedGenerator(Shade(), 4, True, 3, 1, 1, 0.0)
     assert trained.sample(4)[:, 0, 0, 0].tolist() == [0, 128, 255, 0]
+    assert torch.equal(trained.sample(np.int64(4), np.int64(0)), trained.sample(4))  # type: ignore[arg-type]
     assert trained.sample(2, labels=torch.tensor([2, 1]))[:, 0, 0, 0].tolist() == [255, 128]
 
 
@@ -102,6 +104,7 @@ def test_classes_are_asked_for_in_turn_or_by_labels() -> None:
             "must be int64 of shape .count,. = .64,., got torch.int64 of shape",
         ),
         ({"count": 2.5}, r"count=2\.5, seed=0: must be integers"),
+        ({"count": True}, "count=True, seed=0: must be integers"),
         ({"count": 1, "labels": [1]}, "labels: must be a torch tensor, got list"),
         ({"count": 1, "labels": torch.tensor([1.0])}, "must be int64"),
         ({"count": 1, "labels": torch.tensor([3])}, "must lie in 0..2, got .3."),

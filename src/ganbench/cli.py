@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import logging
 import os
 import sys
 import traceback
@@ -98,7 +97,6 @@ def complete(arguments: list[str]) -> int:
 def guarded(name: str, arguments: list[str], debug: bool) -> int:
     """Run a command and turn what goes wrong into one line and an exit code."""
     use_huge_pages()  # before a command imports torch
-    logging.raiseExceptions = debug  # else a log whose reader has gone prints a traceback for each line
     os.environ.pop("MPLBACKEND", None)  # a notebook's, which may not be installed here; figures go to files
     # Else Python looks once more for garbage among all that torch has, for more than a second.
     atexit.register(gc.freeze)

@@ -352,9 +352,11 @@ def _warn_of_absent_classes(dataset: Dataset) -> None:
     counts = torch.bincount(dataset.train.labels, minlength=dataset.num_classes)
     if absent := (counts == 0).nonzero().flatten().tolist():
         log.warning(
-            "dataset.num_classes=%d: the train split has no image of class %s",
+            "dataset.num_classes=%d: the train split has no image of %d of them (the first is %d), which a "
+            "conditional model is asked for and cannot learn",
             dataset.num_classes,
-            ", ".join(map(str, absent)),
+            len(absent),
+            absent[0],
         )
 
 

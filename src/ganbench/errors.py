@@ -32,7 +32,7 @@ def told(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The type of an error and all that it says, in one line of at most 200 letters."""
+    """The type of an error and what it says over several lines, as much as 200 letters hold."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class TrainedGenerator:
         Raises:
             ValueError: no count or seed, or labels that this generator cannot be asked for.
         """
-        whole = isinstance(count, int) and isinstance(seed, int)
+        whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in (count, seed))
         if not whole or count < 1 or not 0 <= seed < 2**63:
             raise ValueError(
                 f"count={count}, seed={seed}: must be integers, from 1 on and from 0 to 2**63 - 1"
@@ -66,8 +67,8 @@ class TrainedGenerator:
         elif self.conditional:
             labels = torch.arange(count) % self.num_classes
         device = next(self.network.parameters()).device
-        z = latents(count, self.z_dim, seed)
-        return generate(self.network, z, labels, seed, SAMPLED_AT_ONCE, device).images
+        z = latents(int(count), self.z_dim, int(seed))
+        return generate(self.network, z, labels, int(seed), SAMPLED_AT_ONCE, device).images
 
     def _require_labels(self, count: int, labels: Tensor) -> None:
         if not self.conditional:

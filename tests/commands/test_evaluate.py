@@ -103,6 +103,15 @@ def test_weights_of_another_extractor_are_not_ignored(run_of, capsys):
     said = capsys.readouterr().err
     assert "eval.inception_weights=mine.pth: has no effect with eval.extractor=judge; add" in said
     assert runs.read_scores(run) == []
+    assert main(["evaluate", "--floors", "digits", "eval.inception_weights=mine.pth"]) == 2
+    assert "eval.inception_weights=mine.pth: has no effect" in capsys.readouterr().err
+
+
+def test_a_folder_may_be_called_as_an_override_is(run_of, tmp_path, monkeypatch):
+    run_of("model=mlp")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs").rename(tmp_path / "+x=1")
+    assert main(["evaluate", "+x=1", *FAST]) == 0
 
 
 def test_floors_have_no_weights(capsys):

@@ -117,7 +117,7 @@ IMPOSSIBLE = {
     "model=mlp model.generator.widths=[0]": "model.generator: layers.0.weight is empty, of shape",
     "model=mlp model.generator.widths=[9000000000]": "model.generator: needs .* GiB to be trained",
     "model=dcgan loss=wgan_gp model.discriminator.norm=batch": "discriminator.norm=batch: wgan_gp cannot",
-    "loss=bce loss.optimizer.betas=[2,3]": "loss.optimizer: torch.optim.Adam refuses its values: Invalid",
+    "loss=bce loss.optimizer.betas=[2,3]": "torch.optim.Adam refuses its values: ValueError: Invalid",
 }
 
 

@@ -178,7 +178,7 @@ def test_a_closure_is_evaluated() -> None:
 def test_refused_values_are_named() -> None:
     weight = nn.Parameter(torch.ones(1))
     for node, message in (
-        ({"momentum": -1.0}, "torch.optim.SGD refuses its values: Invalid momentum"),
+        ({"momentum": -1.0}, "torch.optim.SGD refuses its values: ValueError: Invalid momentum"),
         ({"weight_decay": float("nan")}, r"loss.optimizer.weight_decay=nan: must be finite"),
     ):
         with pytest.raises(ConfigError, match=message):

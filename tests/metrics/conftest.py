@@ -17,6 +17,7 @@ class Projection:
     sha256 = "0" * 64
     num_classes: int | None = 3
     channels = (1,)
+    dataset_sha256 = None
 
     def __init__(self) -> None:
         self.seen = 0

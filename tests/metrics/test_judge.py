@@ -172,10 +172,12 @@ def test_accuracy_on_real_data(dataset: str, variant: str) -> None:
     assert found == pytest.approx(judge.card["test_accuracy"], abs=3e-4)
 
 
-@pytest.mark.parametrize("name, told", [("digits", False), ("mnist", True)])
+@pytest.mark.parametrize(
+    "name, size, told", [("digits", 28, False), ("digits", 32, False), ("mnist", 28, True)]
+)
 def test_a_judge_of_other_images_of_that_name_is_told(
-    name: str, told: bool, caplog: pytest.LogCaptureFixture
+    name: str, size: int, told: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Evaluator(replace(data.load_dataset("digits"), name=name), EvalSettings())
+    Evaluator(replace(data.load_dataset("digits", image_size=size), name=name), EvalSettings())
     said = f"eval.extractor=judge: was trained on other images called {name} than these"
     assert (said in caplog.text) == told

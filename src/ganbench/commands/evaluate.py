@@ -49,14 +49,13 @@ def main(argv: list[str]) -> int:
         UserError: bad usage, or floors that cannot be made.
     """
     arguments = parser().parse_intermixed_args(argv)
-    given = [text.lstrip("+") if "=" in text else text for text in arguments.runs]  # + as for Hydra
-    overrides = [text for text in given if text.startswith(KEYS) and "=" in text]
-    folders = [text for text in given if text not in overrides]
+    given = [text for text in arguments.runs if text.lstrip("+").startswith(KEYS) and "=" in text]
+    folders = [text for text in arguments.runs if text not in given]
     if not folders and not arguments.floors:
         raise UserError("evaluate: name a run, or a dataset with --floors; see `ganbench evaluate --help`")
     if not folders and arguments.weights != "all":
         raise UserError(f"--weights {arguments.weights}: floors have no weights; leave it out, or name a run")
-    changes = dict(map(_parse, overrides))
+    changes = dict(_parse(text.lstrip("+")) for text in given)  # with a + or without, as for Hydra
     # All that can be refused is, before the first image is made.
     floors = {name: _floors_config(name, changes) for name in arguments.floors}
     paths = _runs(folders)
@@ -151,13 +150,9 @@ class _Scorer:
         from ganbench.config import validate, validate_stored
 
         validate_stored(record.config, record.path / "config.yaml", self.trust)
-        config = validate(_changed({**record.config, "device": "auto"}, self.changes))
-        if self.changes.get("eval.inception_weights") and config["eval"]["extractor"] != "inception":
-            raise ConfigError(
-                f"eval.inception_weights={self.changes['eval.inception_weights']}: has no effect with "
-                f"eval.extractor={config['eval']['extractor']}; add eval.extractor=inception, or leave it out"
-            )
-        return config
+        return _require_used(
+            self.changes, validate(_changed({**record.config, "device": "auto"}, self.changes))
+        )
 
     def _which(self, record: RunRecord) -> list[str]:
         from ganbench.runs import GENERATOR
@@ -267,6 +262,17 @@ def _changed(config: Config, changes: dict[str, Any]) -> Config:
     return changed
 
 
+def _require_used(changes: dict[str, Any], config: Config) -> Config:
+    """Refuse weights of an extractor that the changed configuration does not ask for."""
+    weights, extractor = changes.get("eval.inception_weights"), config["eval"]["extractor"]
+    if weights is not None and extractor != "inception":
+        raise ConfigError(
+            f"eval.inception_weights={weights}: has no effect with eval.extractor={extractor}; add "
+            "eval.extractor=inception, or leave it out"
+        )
+    return config
+
+
 def _build_evaluator(config: Config) -> Evaluator:
     from ganbench.data import build_dataset
     from ganbench.engine.device import set_up
@@ -287,7 +293,7 @@ def _floors_config(name: str, changes: dict[str, Any]) -> Config:
         raise ConfigError(f"--floors {name}: unknown dataset; choose one of {', '.join(known)}")
     if "eval.reference_split" in changes:
         raise ConfigError("eval.reference_split: a floor says itself which images it compares; leave it out")
-    return validate(_changed(compose([f"dataset={name}"]), changes))
+    return _require_used(changes, validate(_changed(compose([f"dataset={name}"]), changes)))
 
 
 def _floors(name: str, config: Config) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import multiprocessing
 import os
 import sys
@@ -68,6 +69,8 @@ def main(argv: list[str]) -> int:
     options = [text for text in argv if text not in arguments.overrides]
     sys.argv = ["ganbench train", *arguments.overrides, *options]
     app = hydra.main(version_base="1.3", config_path="pkg://ganbench.conf", config_name="config")
+    if arguments.info is not None:  # Hydra logs it, with a traceback for each line whose reader has gone
+        logging.raiseExceptions = False
     relay = Relay()
     try:
         with relay, _in_our_words(arguments):

@@ -25,8 +25,8 @@ def hydra_message(error: Exception, sweeping: bool = False) -> str:
     """
     if isinstance(error, OverrideParseException):
         key, equals, value = str(error.override).partition("=")
-        if not equals and os.path.exists(key):
-            return f"{key}: a run directory or config.yaml takes no option of Hydra's beside it; leave it out"
+        if not equals and (key.endswith(".yaml") or os.path.exists(os.path.join(key, "run.json"))):
+            return f"{key}: a run directory or config.yaml takes no option of Hydra's; leave the option out"
         if not equals:
             return f"{error.override!r}: neither KEY=VALUE nor a run directory or config.yaml that is there"
         written = f"""'{key}="{value}"'"""

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ganbench.errors import RunError, first_line
-from ganbench.runs import CHECKPOINT, PREVIOUS_CHECKPOINT, confined
+from ganbench.runs import CHECKPOINT, PREVIOUS_CHECKPOINT, NewerSchemaError, confined
 
 SCHEMA = 1
 FOLDER = 0x10
@@ -36,7 +36,9 @@ def from_bytes(data: bytes) -> dict[str, Any]:
     """The state, on the host.
 
     Raises:
-        RunError: truncated, altered, not a checkpoint, or of a newer schema.
+        RunError: truncated, altered, or not a checkpoint.
+        NewerSchemaError: of a newer schema.
+        MemoryError: there is not enough memory for it.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -51,7 +53,7 @@ def from_bytes(data: bytes) -> dict[str, Any]:
         if damaged is not None:
             raise RunError(f"checksum of {damaged} does not match")
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except RunError:
+    except (RunError, MemoryError):
         raise
     except pickle.UnpicklingError as error:  # torch's own text tells how to load it all the same
         raise RunError("unreadable: it holds something else than tensors and plain values") from error
@@ -60,7 +62,7 @@ def from_bytes(data: bytes) -> dict[str, Any]:
     if not isinstance(state, dict) or not isinstance(state.get("schema"), int):
         raise RunError("not a checkpoint of ganbench")
     if state["schema"] > SCHEMA:
-        raise RunError(f"written by a newer ganbench (schema {state['schema']}); upgrade ganbench")
+        raise NewerSchemaError(f"written by a newer ganbench (schema {state['schema']}); upgrade ganbench")
     return state
 
 
@@ -74,27 +76,24 @@ def load_latest(folder: Path, config_hash: str) -> dict[str, Any] | None:
     Each one passed over is logged with the reason.
 
     Raises:
-        RunError: there is none, but one that could not be read: it may be whole, and a run begun anew would
-            write over it.
+        RunError: one that comes first cannot be read here and may be whole all the same: whoever goes on
+            without it writes over it.
     """
-    unreadable: OSError | None = None
     for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
-        if not (folder / name).exists():
+        path = folder / name
+        if not path.exists():
             continue
         try:
             state = from_bytes(confined(folder, name).read_bytes())
             if state.get("config_hash") != config_hash:
                 raise RunError("belongs to another configuration")
-        except OSError as error:
-            unreadable = error
-            log.warning("%s: %s; not used", folder / name, error.strerror)
+        except (OSError, MemoryError, NewerSchemaError) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise RunError(
+                f"{path}: cannot be read: {reason}; mend that, or move it away to go on without it"
+            ) from error
         except RunError as error:
-            log.warning("%s: %s; not used", folder / name, error)
+            log.warning("%s: %s; not used", path, error)
         else:
             return state
-    if unreadable is not None:
-        raise RunError(
-            f"{unreadable.filename}: cannot be read: {unreadable.strerror}; make it readable, or train the "
-            "run anew with force=true"
-        )
     return None

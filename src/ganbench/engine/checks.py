@@ -18,6 +18,7 @@ from ganbench.config import NORM_CHOICES, Config, instantiate, is_own_model, tar
 from ganbench.engine.gan import build_loss, count_parameters, norms_of, shown_shape
 from ganbench.engine.optimizers import build_optimizer
 from ganbench.engine.remedies import Tap, batch_sizes, check_features, check_remedies
+from ganbench.engine.sampling import evaluating
 from ganbench.errors import ConfigError, UserError, told
 from ganbench.hardware import physical_memory
 from ganbench.losses import Loss
@@ -197,25 +198,32 @@ def check_networks(config: Config, loss: Loss) -> set[str]:
 
 
 def _warn_of_labels(generator: nn.Module, z: Tensor, config: Config) -> None:
-    """Tell where a generator does not do with labels what ``model.conditional`` says."""
+    """Tell where a generator does with labels what ``model.conditional`` denies, asked as it is scored.
+
+    Of one whose images differ from call to call, by noise that torch does not seed, nothing can be told.
+    """
     conditional, last = config["model"]["conditional"], config["dataset"]["num_classes"] - 1
-    if not last:
-        return
     made = []
-    for label in (0, last):
-        torch.default_generator.manual_seed(0)  # for noise of its own
-        with torch.no_grad():
-            made.append(generator(z, torch.full((2,), label)))
-    if conditional and torch.equal(*made):
+    try:
+        with evaluating(generator), torch.no_grad():
+            for label in (0, 0, last):
+                torch.default_generator.manual_seed(0)
+                made.append(generator(z, torch.full((2,), label)))
+    except Exception:  # one that cannot take a batch of one class is not wrong for that
+        return
+    first, again, other = made
+    if not last or not torch.equal(first, again):
+        return
+    if conditional and torch.equal(first, other):
         log.warning(
-            "model.conditional=true: model.generator makes the same images of classes 0 and %d; scores and "
-            "samples by class say nothing unless it learns to tell them apart",
+            "model.conditional=true: model.generator makes the same images of classes 0 and %d; unless it "
+            "learns to tell them apart, set model.conditional=false: scores by class say nothing of it",
             last,
         )
-    elif not conditional and not torch.equal(*made):
+    if not conditional and not torch.equal(first, other):
         log.warning(
             "model.conditional=false: model.generator makes other images of class %d than of 0, and is "
-            "scored and sampled by class 0 alone; set model.conditional=true",
+            "scored by class 0 alone; set model.conditional=true",
             last,
         )
 

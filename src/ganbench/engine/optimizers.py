@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ganbench.config import Config, is_number, resolve_target, target_arguments
-from ganbench.errors import ConfigError, first_line
+from ganbench.errors import ConfigError, told
 
 WRAPPED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 """The methods, besides ``step``, that torch wraps for torch.compile."""
@@ -56,9 +56,7 @@ def build_optimizer(
             chosen["betas"] = [float(beta) for beta in chosen["betas"]]
         return uncompiled(target)(params=list(parameters), **chosen)
     except Exception as error:  # somebody's own may fail in any way
-        raise ConfigError(
-            f"loss.optimizer: {node['_target_']} refuses its values: {first_line(error)}"
-        ) from error
+        raise ConfigError(f"loss.optimizer: {node['_target_']} refuses its values: {told(error)}") from error
 
 
 @functools.cache

@@ -28,6 +28,7 @@ def by_class(
     labels: Tensor,
     num_classes: int,
     per_class: int,
+    *,
     least: int,
     reason: str,
 ) -> ByClass:
@@ -86,4 +87,4 @@ def class_consistency(predicted: Tensor, asked: Tensor, num_classes: int, per_cl
     def share(label: int, chosen: Tensor) -> Tensor:
         return (predicted[chosen] == label).double().mean()
 
-    return by_class(share, asked, num_classes, per_class, 1, "no generated images")
+    return by_class(share, asked, num_classes, per_class, least=1, reason="no generated images")

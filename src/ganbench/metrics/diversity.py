@@ -23,7 +23,7 @@ def pixel_std(images: Tensor, classes: Tensor, num_classes: int, per_class: int)
     def spread(_: int, chosen: Tensor) -> Tensor:
         return (images[chosen].double() / 255).std(dim=0, correction=0).mean()
 
-    return by_class(spread, classes, num_classes, per_class, 2, TOO_FEW)
+    return by_class(spread, classes, num_classes, per_class, least=2, reason=TOO_FEW)
 
 
 def feature_distance(features: Tensor, classes: Tensor, num_classes: int, per_class: int) -> ByClass:
@@ -38,4 +38,4 @@ def feature_distance(features: Tensor, classes: Tensor, num_classes: int, per_cl
     def mean_distance(_: int, chosen: Tensor) -> Tensor:
         return torch.pdist(features[chosen].double()).mean()
 
-    return by_class(mean_distance, classes, num_classes, per_class, 2, TOO_FEW)
+    return by_class(mean_distance, classes, num_classes, per_class, least=2, reason=TOO_FEW)

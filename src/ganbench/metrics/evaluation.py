@@ -63,15 +63,17 @@ class Evaluator:
 
     def _warn_of_foreign_judge(self) -> None:
         """Tell where a judge was trained on other images than these that have their name."""
-        trained_on = getattr(self.extractor, "dataset_sha256", None)
+        trained_on = self.extractor.dataset_sha256
+        # At another size the hash is that of other images.
         size = self.dataset.train.images.shape[-1]
         if size == JUDGE_SIZE and trained_on not in (None, self.dataset.sha256):
             log.warning(
                 "eval.extractor=%s: was trained on other images called %s than these (sha256 %s, these %s) "
-                "and may see nothing in them; give a dataset of your own a name of its own",
+                "and may see nothing in them; take eval.extractor=inception, or look at samples alone "
+                "(eval.enabled=false)",
                 self.settings.extractor,
                 self.dataset.name,
-                trained_on[:8],
+                str(trained_on)[:8],
                 self.dataset.sha256[:8],
             )
 

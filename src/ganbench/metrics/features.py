@@ -38,11 +38,13 @@ class Extractor(Protocol):
 
     `sha256` (of its weights) goes into every record. `num_classes` is the number of classes of the
     dataset that its logits stand for, None where they stand for something else. `channels` are the numbers
-    of channels that it takes.
+    of channels that it takes. `dataset_sha256` is that of the dataset it was trained on, None where that is
+    of no account.
     """
 
     sha256: str
     num_classes: int | None
+    dataset_sha256: str | None
     channels: tuple[int, ...]
 
     def __call__(self, images: Tensor, batch_size: int) -> Features:
@@ -53,7 +55,6 @@ class JudgeExtractor:
     """The dataset's own classifier: 64 features, one logit a class.
 
     Images of another size than 28×28 are resized with antialiasing first, real and generated alike.
-    `dataset_sha256` is that of the dataset it was trained on, None where its card does not say.
     """
 
     def __init__(self, dataset: str, variant: str = "judge", device: str | torch.device = "cpu") -> None:

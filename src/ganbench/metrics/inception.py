@@ -32,6 +32,7 @@ class InceptionExtractor:
 
     num_classes: int | None = None
     channels: tuple[int, ...] = (1, 3)
+    dataset_sha256: str | None = None
 
     def __init__(self, weights: Path | None = None, device: str | torch.device = "cpu") -> None:
         """Load `weights`, else the file in torch's hub folder, fetched there where it is missing.

@@ -38,7 +38,8 @@ def attach_floors(tables: Sequence[Table], folders: Sequence[Path]) -> None:
         ours = [records for records in fitting if not _of_other_images(records, table.protocol)]
         table.floors += _nearest(ours, table.protocol)
         if not table.floors:
-            table.notes += _why_none(table, table.protocol, bool(fitting))
+            others_only = bool(fitting)
+            table.notes += _why_none(table, table.protocol, others_only)
         told = [f"{floor.name}: {floor.differs}" for floor in table.floors if floor.differs]
         if told:
             table.notes.append(f"floors of another protocol (the table's in brackets): {listed(told, 4)}")
