@@ -32,8 +32,8 @@ def told(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The type of an error and what it says over several lines, as much as 200 letters hold."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+    """What an error says over several lines, as one of at most 200 letters."""
+    return " ".join(str(error).split())[:200]
 
 
 def fail(reason: str, code: int = 2) -> int:
