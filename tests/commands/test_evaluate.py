@@ -114,6 +114,15 @@ def test_a_folder_may_be_called_as_an_override_is(run_of, tmp_path, monkeypatch)
     assert main(["evaluate", "+x=1", *FAST]) == 0
 
 
+def test_damaged_scores_are_told_with_a_way_out(run_of, capsys):
+    run = run_of("model=mlp")
+    (run / "scores.json").write_text("[")
+    assert main(["evaluate", str(run), *FAST]) == 1
+    assert "scores.json: damaged" in (said := capsys.readouterr().err) and "move it away" in said
+    (run / "scores.json").unlink()
+    assert main(["evaluate", str(run), *FAST]) == 0
+
+
 def test_floors_have_no_weights(capsys):
     assert main(["evaluate", "--floors", "digits", "--weights", "last"]) == 2
     assert "--weights last: floors have no weights" in capsys.readouterr().err
