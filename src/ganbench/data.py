@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ganbench.errors import DataError, UserError, told
+from ganbench.errors import DataError, UserError, one_line, told
 from ganbench.network import DOWNLOAD_ERRORS, socket_timeout
 
 RawDataset = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -273,7 +273,7 @@ def _download(class_name: str, root: Path, folder: Path, missing: list[str]) -> 
         for path in (folder, folder.parent, root):
             if path not in existed and path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
-        reason = f"download failed ({' '.join(str(error).split())})"
+        reason = f"download failed ({one_line(error)})"
         raise DataError(_missing_message(class_name, folder, missing, reason)) from error
 
 

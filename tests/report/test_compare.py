@@ -237,7 +237,7 @@ def test_where_selects_seeds(root: Path) -> None:
     ("where", "message"),
     [
         ("loss=gan", r"--where loss=gan: matches none of 12 runs; loss is bce, hinge, lsgan"),
-        ("loss=bce,lsgen,gan", r"no run has loss=lsgen; there is bce, hinge, lsgan"),
+        ("loss=bce,lsgen,gan", r"no run has loss=lsgen; loss is bce, hinge, lsgan"),
         ("loss.optimizer.betas=[0.5,0.99]", r"matches none of 12 runs; .* is \[0.5, 0.999\]"),
         ("loss", "must be key=value"),
         ("los=bce", r"no run has the key los; did you mean loss"),

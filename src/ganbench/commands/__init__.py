@@ -1,4 +1,4 @@
-"""One file a sub-command, thin: parse, call, print."""
+"""One file a sub-command, thin: parse, call, print; here what several of them need."""
 
 from __future__ import annotations
 

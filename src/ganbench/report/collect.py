@@ -81,15 +81,8 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, str]:
-        """Every config key that makes the recipe, as text, and `DATA` by its first digits where it is known.
-
-        A later key at its default is left out: a run from before the key is one of the same recipe.
-        """
-        told = {
-            key: setting(value)
-            for key, value in self.config.items()
-            if is_setting(key) and not (key in LATER and value == LATER[key])
-        }
+        """Every config key that makes the recipe, as text, and `DATA` by its first digits where known."""
+        told = {key: setting(value) for key, value in self.config.items() if is_setting(key)}
         images = self.said(DATA)
         return told | {DATA: digest(images)} if images else told
 

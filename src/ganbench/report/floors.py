@@ -38,8 +38,7 @@ def attach_floors(tables: Sequence[Table], folders: Sequence[Path]) -> None:
         ours = [records for records in fitting if not _of_other_images(records, table.protocol)]
         table.floors += _nearest(ours, table.protocol)
         if not table.floors:
-            others_only = bool(fitting)
-            table.notes += _why_none(table, table.protocol, others_only)
+            table.notes += _why_none(table, table.protocol, of_other_images=bool(fitting))
         told = [f"{floor.name}: {floor.differs}" for floor in table.floors if floor.differs]
         if told:
             table.notes.append(f"floors of another protocol (the table's in brackets): {listed(told, 4)}")

@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
-from ganbench.report.collect import DATA, LATER, NAMES, Run, is_setting
+from ganbench.report.collect import DATA, NAMES, Run
 from ganbench.report.defaults import set_by_hand
 from ganbench.report.table import Row, Table
-from ganbench.report.text import DASH, clean, setting
+from ganbench.report.text import DASH, clean
 
 EXPERIMENT = "experiment"
 NAMED = (EXPERIMENT, *NAMES)
@@ -131,10 +131,9 @@ def _distinct(table: Table, keys: Sequence[str]) -> int:
 
 
 def _plain(run: Run) -> dict[str, str]:
-    """What a run's configuration says, a key that came later and was left at its default included."""
+    """The settings of a run but for the names of its dataset, model and loss."""
     names = {f"{name}.name" for name in NAMES}
-    later = {key: setting(value) for key, value in LATER.items() if is_setting(key)}
-    return {key: value for key, value in {**later, **run.settings}.items() if key not in names}
+    return {key: value for key, value in run.settings.items() if key not in names}
 
 
 def _by_hand(table: Table, recipes: Sequence[Mapping[str, str]]) -> list[str]:

@@ -22,18 +22,13 @@ def select(runs: Sequence[Run], where: Sequence[str]) -> list[Run]:
         key, wanted = _condition(condition, runs)
         kept = [run for run in chosen if matches(run.lookup(key), wanted)]
         unmatched = [text for text in wanted if not any(matches(run.lookup(key), [text]) for run in runs)]
-        if kept and unmatched:
-            present = sorted({run.lookup(key) or "unset" for run in runs})
-            raise UserError(
-                f"--where {clean(condition)}: no run has {key}={clean(unmatched[0])}; "
-                f"there is {listed(present, 12)}"
+        if unmatched or not kept:
+            among = chosen if not kept else runs
+            what = (
+                f"no run has {key}={clean(unmatched[0])}" if kept else f"matches none of {len(among):,} runs"
             )
-        if not kept:
-            present = sorted({run.lookup(key) or "unset" for run in chosen})
-            raise UserError(
-                f"--where {clean(condition)}: matches none of {len(chosen):,} runs; "
-                f"{key} is {listed(present, 12)}"
-            )
+            present = sorted({run.lookup(key) or "unset" for run in among})
+            raise UserError(f"--where {clean(condition)}: {what}; {key} is {listed(present, 12)}")
         chosen = kept
     return chosen
 

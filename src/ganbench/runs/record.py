@@ -82,8 +82,8 @@ class RunRecord:
 def find_runs(root: str | Path) -> list[Path]:
     """Every folder at or below `root` that is, or was meant to be, a run directory, sorted.
 
-    Folders that cannot be listed are among them: nobody knows what they hold. Hidden folders and symbolic
-    links are not followed.
+    Those that an ``output_root`` within a run directory has put there are among them, and folders that cannot
+    be listed: nobody knows what they hold. Hidden folders and symbolic links are not followed.
     """
     found: list[Path] = []
 
@@ -95,7 +95,6 @@ def find_runs(root: str | Path) -> list[Path]:
         names[:] = sorted(name for name in names if not name.startswith("."))
         if "run.json" in files or {"config.yaml", "train.log"} <= set(files):
             found.append(Path(folder))
-            # Others may have been put below it by their output_root.
             names[:] = [name for name in names if name not in OWN_FOLDERS]
     return sorted(found)
 
